@@ -1,0 +1,328 @@
+//! Bounded reading and writing of primitive fields: how a message becomes bytes, and the reverse.
+//!
+//! Nothing here trusts a count or a length that came from outside: it is compared with the bytes that are left before anything
+//! is allocated. Nothing here knows which messages exist.
+
+use std::ops::RangeBounds;
+
+use bytes::{Buf, BufMut, Bytes};
+
+use crate::error_code::ErrorCode;
+use crate::units::{LeaderEpoch, NodeId, Offset, PartitionId, ProducerEpoch, ProducerId, Timestamp, TopicId};
+
+mod reader;
+mod writer;
+
+pub use reader::{DecodeError, Problem, Reader};
+pub use writer::{Writer, signed_varint_len, unsigned_varint_len, zigzag32, zigzag64};
+
+/// A version of a request, together with the question whether that version is flexible (compact lengths and tagged fields, KIP-482).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The number of the version.
+    pub number: i16,
+    /// Whether lengths are compact and every structure ends with tagged fields.
+    pub flexible: bool,
+}
+
+impl Version {
+    /// Whether the version is one of `range`.
+    pub fn is_in(self, range: impl RangeBounds<i16>) -> bool {
+        range.contains(&self.number)
+    }
+}
+
+/// A value that has a place in a message: it can be written and read in every version of that message.
+pub trait Field: Sized {
+    /// Writes the value as `version` lays it out.
+    fn encode(&self, w: &mut Writer, version: Version);
+
+    /// Reads a value as `version` lays it out.
+    fn decode(r: &mut Reader, version: Version) -> Result<Self, DecodeError>;
+
+    /// The least number of bytes that a value takes; what a declared count of elements is checked against.
+    fn min_len(version: Version) -> usize;
+}
+
+/// Writes a nullable field in a version that has no null for it: an absent value becomes the empty one.
+pub(crate) fn encode_not_null<T: Field + Default>(value: &Option<T>, w: &mut Writer, version: Version) {
+    match value {
+        Some(value) => value.encode(w, version),
+        None => T::default().encode(w, version),
+    }
+}
+
+/// Reads a nullable field in a version that has no null for it.
+pub(crate) fn decode_not_null<T: Field>(r: &mut Reader, version: Version) -> Result<Option<T>, DecodeError> {
+    T::decode(r, version).map(Some)
+}
+
+/// Whether a row of a message table has no tag, which makes it a field at a fixed place.
+pub(crate) const fn is_untagged(tags: &[u32]) -> bool {
+    tags.is_empty()
+}
+
+/// Leaves a tagged field unread that this crate does not know: it is newer.
+pub(crate) fn pass_over(_tag: u32, _value: &mut Reader) -> Result<(), DecodeError> {
+    Ok(())
+}
+
+macro_rules! number_field {
+    ($($number:ty: $put:ident, $take:ident;)*) => {$(
+        impl Field for $number {
+            fn encode(&self, w: &mut Writer, _version: Version) {
+                w.bytes.$put(*self);
+            }
+
+            fn decode(r: &mut Reader, _version: Version) -> Result<Self, DecodeError> {
+                r.need(size_of::<$number>())?;
+                Ok(r.bytes.$take())
+            }
+
+            fn min_len(_version: Version) -> usize {
+                size_of::<$number>()
+            }
+        }
+    )*};
+}
+
+number_field! {
+    i8: put_i8, get_i8;
+    i16: put_i16, get_i16;
+    i32: put_i32, get_i32;
+    i64: put_i64, get_i64;
+    u16: put_u16, get_u16;
+    u32: put_u32, get_u32;
+    f64: put_f64, get_f64;
+}
+
+macro_rules! unit_field {
+    ($($unit:ident($number:ty);)*) => {$(
+        impl Field for $unit {
+            fn encode(&self, w: &mut Writer, version: Version) {
+                self.0.encode(w, version);
+            }
+
+            fn decode(r: &mut Reader, version: Version) -> Result<Self, DecodeError> {
+                <$number>::decode(r, version).map($unit)
+            }
+
+            fn min_len(_version: Version) -> usize {
+                size_of::<$number>()
+            }
+        }
+    )*};
+}
+
+unit_field! {
+    ProducerId(i64);
+    ProducerEpoch(i16);
+    Offset(i64);
+    PartitionId(i32);
+    NodeId(i32);
+    LeaderEpoch(i32);
+    Timestamp(i64);
+    TopicId([u8; 16]);
+}
+
+/// A byte: 0 is false, everything else is true.
+impl Field for bool {
+    fn encode(&self, w: &mut Writer, _version: Version) {
+        w.bytes.put_u8(u8::from(*self));
+    }
+
+    fn decode(r: &mut Reader, version: Version) -> Result<Self, DecodeError> {
+        i8::decode(r, version).map(|byte| byte != 0)
+    }
+
+    fn min_len(_version: Version) -> usize {
+        1
+    }
+}
+
+/// A universally unique id: sixteen bytes as they are.
+impl Field for [u8; 16] {
+    fn encode(&self, w: &mut Writer, _version: Version) {
+        w.bytes.put_slice(self);
+    }
+
+    fn decode(r: &mut Reader, _version: Version) -> Result<Self, DecodeError> {
+        r.need(16)?;
+        let mut id = [0; 16];
+        r.bytes.copy_to_slice(&mut id);
+        Ok(id)
+    }
+
+    fn min_len(_version: Version) -> usize {
+        16
+    }
+}
+
+impl Field for ErrorCode {
+    fn encode(&self, w: &mut Writer, version: Version) {
+        self.code().encode(w, version);
+    }
+
+    fn decode(r: &mut Reader, version: Version) -> Result<Self, DecodeError> {
+        i16::decode(r, version).map(ErrorCode::from_code)
+    }
+
+    fn min_len(_version: Version) -> usize {
+        2
+    }
+}
+
+impl Field for String {
+    fn encode(&self, w: &mut Writer, version: Version) {
+        w.put_string(Some(self), version);
+    }
+
+    fn decode(r: &mut Reader, version: Version) -> Result<Self, DecodeError> {
+        Option::<String>::decode(r, version)?.ok_or_else(|| r.error(Problem::NullNotAllowed))
+    }
+
+    fn min_len(version: Version) -> usize {
+        if version.flexible { 1 } else { 2 }
+    }
+}
+
+impl Field for Option<String> {
+    fn encode(&self, w: &mut Writer, version: Version) {
+        w.put_string(self.as_deref(), version);
+    }
+
+    /// Bytes that are not UTF-8 are replaced, not refused (B-12).
+    fn decode(r: &mut Reader, version: Version) -> Result<Self, DecodeError> {
+        let len = if version.flexible {
+            r.take_compact_len()?
+        } else {
+            r.take_len_16()?
+        };
+        let Some(len) = len else { return Ok(None) };
+        r.need(len)?;
+        let text = String::from_utf8_lossy(&r.bytes[..len]).into_owned();
+        r.bytes.advance(len);
+        Ok(Some(text))
+    }
+
+    fn min_len(version: Version) -> usize {
+        String::min_len(version)
+    }
+}
+
+impl Field for Bytes {
+    fn encode(&self, w: &mut Writer, version: Version) {
+        w.put_byte_string(Some(self), version);
+    }
+
+    fn decode(r: &mut Reader, version: Version) -> Result<Self, DecodeError> {
+        Option::<Bytes>::decode(r, version)?.ok_or_else(|| r.error(Problem::NullNotAllowed))
+    }
+
+    fn min_len(version: Version) -> usize {
+        if version.flexible { 1 } else { 4 }
+    }
+}
+
+/// Reading shares the frame's memory instead of copying out of it.
+impl Field for Option<Bytes> {
+    fn encode(&self, w: &mut Writer, version: Version) {
+        w.put_byte_string(self.as_ref(), version);
+    }
+
+    fn decode(r: &mut Reader, version: Version) -> Result<Self, DecodeError> {
+        let Some(len) = r.take_len(version)? else {
+            return Ok(None);
+        };
+        r.need(len)?;
+        Ok(Some(r.bytes.split_to(len)))
+    }
+
+    fn min_len(version: Version) -> usize {
+        Bytes::min_len(version)
+    }
+}
+
+impl<T: Field> Field for Vec<T> {
+    fn encode(&self, w: &mut Writer, version: Version) {
+        w.put_len(Some(self.len()), version);
+        self.iter().for_each(|element| element.encode(w, version));
+    }
+
+    fn decode(r: &mut Reader, version: Version) -> Result<Self, DecodeError> {
+        Option::<Vec<T>>::decode(r, version)?.ok_or_else(|| r.error(Problem::NullNotAllowed))
+    }
+
+    fn min_len(version: Version) -> usize {
+        if version.flexible { 1 } else { 4 }
+    }
+}
+
+impl<T: Field> Field for Option<Vec<T>> {
+    fn encode(&self, w: &mut Writer, version: Version) {
+        match self {
+            Some(elements) => elements.encode(w, version),
+            None => w.put_len(None, version),
+        }
+    }
+
+    fn decode(r: &mut Reader, version: Version) -> Result<Self, DecodeError> {
+        let Some(count) = r.take_len(version)? else {
+            return Ok(None);
+        };
+        let least = count.saturating_mul(T::min_len(version).max(1));
+        if least > r.remaining() {
+            return Err(r.error(Problem::CountBeyondEnd {
+                count,
+                remaining: r.remaining(),
+            }));
+        }
+        // In memory an element can be far larger than its shortest form on the wire, so the first allocation is bounded by the
+        // bytes at hand and the rest grows with elements that really came.
+        let mut elements = Vec::with_capacity(count.min(r.remaining() / size_of::<T>().max(1)));
+        for _ in 0..count {
+            elements.push(T::decode(r, version)?);
+        }
+        Ok(Some(elements))
+    }
+
+    fn min_len(version: Version) -> usize {
+        Vec::<T>::min_len(version)
+    }
+}
+
+/// The tagged fields that end a structure, while they are collected (KIP-482).
+#[derive(Debug, Default)]
+pub(crate) struct TaggedFields {
+    count: u32,
+    fields: Writer,
+}
+
+impl TaggedFields {
+    /// Adds a field unless it has its default value or no place in this version. Tags have to come in ascending order.
+    pub(crate) fn with<T: Field + PartialEq>(
+        mut self,
+        tag: u32,
+        value: Option<&T>,
+        default: &T,
+        version: Version,
+    ) -> Self {
+        let Some(value) = value.filter(|value| *value != default) else {
+            return self;
+        };
+        let mut inner = Writer::default();
+        value.encode(&mut inner, version);
+        self.count += 1;
+        self.fields.put_unsigned_varint(tag);
+        self.fields
+            .put_unsigned_varint(u32::try_from(inner.len()).unwrap_or(u32::MAX));
+        self.fields.put_slice(&inner.bytes);
+        self
+    }
+
+    /// Ends the structure.
+    pub(crate) fn write_to(self, w: &mut Writer) {
+        w.put_unsigned_varint(self.count);
+        w.put_slice(&self.fields.bytes);
+    }
+}
