@@ -90,6 +90,9 @@ mod tests {
     #[test]
     fn time_passed_is_never_negative() {
         assert_eq!(Instant::from_millis(1) - Instant::from_millis(3), Duration::ZERO);
-        assert_eq!(Instant::from_millis(3) - Instant::from_millis(1), Duration::from_millis(2));
+        assert_eq!(
+            Instant::from_millis(3) - Instant::from_millis(1),
+            Duration::from_millis(2)
+        );
     }
 }

@@ -109,7 +109,11 @@ impl Sequence {
     /// How many records `self` is ahead of `earlier`; negative when it is behind. Correct as long as the two are less than 2^30 apart.
     pub fn distance_from(self, earlier: Self) -> i32 {
         let ahead = (i64::from(self.0) - i64::from(earlier.0)).rem_euclid(Self::MODULUS);
-        let signed = if ahead >= Self::MODULUS / 2 { ahead - Self::MODULUS } else { ahead };
+        let signed = if ahead >= Self::MODULUS / 2 {
+            ahead - Self::MODULUS
+        } else {
+            ahead
+        };
         i32::try_from(signed).expect("a distance below 2^30 in either direction fits an i32")
     }
 
@@ -203,7 +207,10 @@ pub struct TopicPartition {
 impl TopicPartition {
     /// The partition `partition` of `topic`.
     pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
-        Self { topic: topic.into(), partition: PartitionId(partition) }
+        Self {
+            topic: topic.into(),
+            partition: PartitionId(partition),
+        }
     }
 }
 
