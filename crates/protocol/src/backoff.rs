@@ -44,14 +44,18 @@ mod tests {
     const MIDDLE: f64 = 0.5;
 
     fn backoff(initial: u64, max: u64) -> Backoff {
-        Backoff { initial: Duration::from_millis(initial), max: Duration::from_millis(max) }
+        Backoff {
+            initial: Duration::from_millis(initial),
+            max: Duration::from_millis(max),
+        }
     }
 
     /// base 2 from the initial wait, never above the largest.
     #[test]
     fn a_wait_doubles_with_every_failure_up_to_the_largest() {
-        let waits: Vec<u128> =
-            (0..6).map(|failures| backoff(100, 1000).after(failures, MIDDLE).as_millis()).collect();
+        let waits: Vec<u128> = (0..6)
+            .map(|failures| backoff(100, 1000).after(failures, MIDDLE).as_millis())
+            .collect();
         assert_eq!(waits, [100, 200, 400, 800, 1000, 1000]);
     }
 
@@ -60,7 +64,10 @@ mod tests {
     fn jitter_strays_by_a_fifth_but_not_above_the_largest() {
         assert_eq!(backoff(100, 1000).after(0, 0.0), Duration::from_millis(80));
         assert_eq!(backoff(100, 1000).after(0, 0.999_99), Duration::from_millis(119));
-        assert_eq!(backoff(100, 1000).after(40, 0.999_99), Duration::from_millis(1000));
+        assert_eq!(
+            backoff(100, 1000).after(40, 0.999_99),
+            Duration::from_millis(1000)
+        );
         assert_eq!(backoff(100, 1000).after(40, 0.0), Duration::from_millis(800));
     }
 

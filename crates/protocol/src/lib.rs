@@ -9,6 +9,7 @@
 pub mod api;
 pub mod backoff;
 pub mod error_code;
+pub mod frame;
 pub mod messages;
 pub mod time;
 pub mod units;

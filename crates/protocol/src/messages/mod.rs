@@ -125,6 +125,3 @@ macro_rules! implement_exchanges {
 }
 
 with_exchanges!(implement_exchanges);
-
-#[cfg(test)]
-pub(crate) use with_exchanges;

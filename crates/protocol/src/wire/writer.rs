@@ -70,7 +70,7 @@ impl Writer {
 
     /// Writes a string. A version that is not flexible cannot express more than 32,767 bytes; a longer text is cut there, and
     /// whoever builds the message has to refuse it earlier.
-    pub(super) fn put_string(&mut self, text: Option<&str>, version: Version) {
+    pub(crate) fn put_string(&mut self, text: Option<&str>, version: Version) {
         if version.flexible {
             self.put_len(text.map(str::len), version);
             self.bytes.put_slice(text.unwrap_or_default().as_bytes());
