@@ -1,1 +1,9 @@
-//! Placeholder.
+//! What the suites of the workspace stand on.
+//!
+//! Reading order: [`kafka`] (a real Kafka as a plain child process, and Kafka's own tools), [`proxy`] (a TCP proxy that
+//! cuts, holds and loses what passes through it).
+//!
+//! Nothing here knows the client under test: what judges it shares no code with it.
+
+pub mod kafka;
+pub mod proxy;

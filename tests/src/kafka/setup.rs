@@ -1,0 +1,213 @@
+//! Which Kafka a test wants: the release, the transaction version, and the properties that differ from the defaults.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+/// A release of Apache Kafka that the suites run against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Release {
+    /// The release whose producer the specification describes.
+    V4_3_1,
+    /// The last release before `transaction.version` 2.
+    V3_9_1,
+}
+
+impl Release {
+    /// As Maven Central names it.
+    pub fn number(self) -> &'static str {
+        match self {
+            Release::V4_3_1 => "4.3.1",
+            Release::V3_9_1 => "3.9.1",
+        }
+    }
+}
+
+/// What kind of broker to start. Equal setups may share a running one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Setup {
+    release: Release,
+    transaction_version: Option<u8>,
+    properties: BTreeMap<String, String>,
+    advertised_port: Option<u16>,
+}
+
+/// The ports of one broker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    /// For the client under test; the one that can be advertised as something else.
+    pub(super) client: u16,
+    /// For Kafka's own tools, never behind a proxy.
+    pub(super) direct: u16,
+    /// For the quorum of one.
+    pub(super) controller: u16,
+}
+
+impl Setup {
+    /// Kafka 4.3.1 with its default, `transaction.version` 2.
+    pub fn kafka_4_3() -> Self {
+        Self::of(Release::V4_3_1).transaction_version(2)
+    }
+
+    /// Kafka 3.9.1, which knows no finalised `transaction.version` and speaks the older transaction protocol.
+    pub fn kafka_3_9() -> Self {
+        Self::of(Release::V3_9_1)
+    }
+
+    /// The three setups that every real suite runs against.
+    pub fn all() -> [Self; 3] {
+        [
+            Self::kafka_4_3(),
+            Self::kafka_4_3().transaction_version(1),
+            Self::kafka_3_9(),
+        ]
+    }
+
+    fn of(release: Release) -> Self {
+        Self {
+            release,
+            transaction_version: None,
+            properties: BTreeMap::new(),
+            advertised_port: None,
+        }
+    }
+
+    /// Formats the broker with this finalised `transaction.version` (0, 1 or 2; releases from 4.0).
+    #[must_use]
+    pub fn transaction_version(mut self, version: u8) -> Self {
+        assert!(
+            self.release != Release::V3_9_1,
+            "3.9 cannot be formatted with a transaction.version"
+        );
+        self.transaction_version = Some(version);
+        self
+    }
+
+    /// Sets a broker property, such as `transaction.max.timeout.ms`.
+    #[must_use]
+    pub fn property(mut self, key: &str, value: impl fmt::Display) -> Self {
+        self.properties.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// Lets the broker tell its clients this port of 127.0.0.1 instead of its own: the port of a proxy.
+    #[must_use]
+    pub fn advertised_port(mut self, port: u16) -> Self {
+        self.advertised_port = Some(port);
+        self
+    }
+
+    /// The release.
+    pub fn release(&self) -> Release {
+        self.release
+    }
+
+    /// The port that clients are told, given the broker's own.
+    pub(super) fn client_port(&self, ports: Ports) -> u16 {
+        self.advertised_port.unwrap_or(ports.client)
+    }
+
+    /// What StorageTool must be told besides the properties.
+    pub(super) fn format_arguments(&self) -> Vec<String> {
+        match self.transaction_version {
+            Some(version) => vec!["--feature".to_owned(), format!("transaction.version={version}")],
+            None => Vec::new(),
+        }
+    }
+
+    /// The text of `server.properties`: one combined node whose internal topics are small, so that it is ready soon.
+    pub(super) fn server_properties(&self, ports: Ports, logs: &Path) -> String {
+        let Ports {
+            client,
+            direct,
+            controller,
+        } = ports;
+        let advertised = self.client_port(ports);
+        let fixed: [(&str, String); 15] = [
+            ("process.roles", "broker,controller".into()),
+            ("node.id", "1".into()),
+            ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
+            (
+                "listeners",
+                format!(
+                    "CLIENT://127.0.0.1:{client},DIRECT://127.0.0.1:{direct},CONTROLLER://127.0.0.1:{controller}"
+                ),
+            ),
+            (
+                "advertised.listeners",
+                format!("CLIENT://127.0.0.1:{advertised},DIRECT://127.0.0.1:{direct}"),
+            ),
+            ("controller.listener.names", "CONTROLLER".into()),
+            ("inter.broker.listener.name", "DIRECT".into()),
+            (
+                "listener.security.protocol.map",
+                "CLIENT:PLAINTEXT,DIRECT:PLAINTEXT,CONTROLLER:PLAINTEXT".into(),
+            ),
+            ("log.dirs", logs.display().to_string()),
+            ("offsets.topic.replication.factor", "1".into()),
+            ("offsets.topic.num.partitions", "4".into()),
+            ("transaction.state.log.replication.factor", "1".into()),
+            ("transaction.state.log.min.isr", "1".into()),
+            ("transaction.state.log.num.partitions", "4".into()),
+            ("group.initial.rebalance.delay.ms", "0".into()),
+        ];
+        let mut properties: BTreeMap<&str, &str> =
+            fixed.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        properties.extend(
+            self.properties
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str())),
+        );
+        properties
+            .iter()
+            .map(|(key, value)| format!("{key}={value}\n"))
+            .collect()
+    }
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kafka {}", self.release.number())?;
+        if let Some(version) = self.transaction_version {
+            write!(f, ", transaction.version {version}")?;
+        }
+        self.properties
+            .iter()
+            .try_for_each(|(key, value)| write!(f, ", {key}={value}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PORTS: Ports = Ports {
+        client: 1,
+        direct: 2,
+        controller: 3,
+    };
+
+    #[test]
+    fn a_broker_behind_a_proxy_advertises_the_proxy_to_clients_and_itself_to_the_tools() {
+        let setup = Setup::kafka_4_3().advertised_port(9);
+        let text = setup.server_properties(PORTS, Path::new("/data"));
+        assert!(
+            text.contains("\nlisteners=CLIENT://127.0.0.1:1,DIRECT://127.0.0.1:2,"),
+            "{text}"
+        );
+        assert!(
+            text.contains("advertised.listeners=CLIENT://127.0.0.1:9,DIRECT://127.0.0.1:2\n"),
+            "{text}"
+        );
+        assert_eq!(setup.client_port(PORTS), 9);
+    }
+
+    #[test]
+    fn a_property_of_the_test_replaces_the_default() {
+        let setup = Setup::kafka_3_9().property("offsets.topic.num.partitions", 50);
+        let text = setup.server_properties(PORTS, Path::new("/data"));
+        assert!(text.contains("offsets.topic.num.partitions=50\n"), "{text}");
+        assert!(!text.contains("offsets.topic.num.partitions=4\n"), "{text}");
+        assert!(setup.format_arguments().is_empty());
+    }
+}
