@@ -162,18 +162,27 @@ impl<'a> ClusterView<'a> {
 
     /// Whether the partition exists.
     pub fn has_partition(&self, partition: &TopicPartition) -> bool {
-        let Ok(index) = u32::try_from(partition.partition.0) else { return false };
-        self.topics.get(&partition.topic).is_some_and(|topic| index < topic.partition_count)
+        let Ok(index) = u32::try_from(partition.partition.0) else {
+            return false;
+        };
+        self.topics
+            .get(&partition.topic)
+            .is_some_and(|topic| index < topic.partition_count)
     }
 
     /// The name of the topic with this id.
     pub fn topic_name(&self, id: TopicId) -> Option<&'a Arc<str>> {
-        self.topics.iter().find(|(_, topic)| topic.id == id).map(|(name, _)| name)
+        self.topics
+            .iter()
+            .find(|(_, topic)| topic.id == id)
+            .map(|(name, _)| name)
     }
 
     /// The running node with this id.
     pub fn live_node(&self, id: NodeId) -> Option<&'a ClusterNode> {
-        self.nodes.iter().find(|node| node.id == id && node.state == NodeState::Live)
+        self.nodes
+            .iter()
+            .find(|node| node.id == id && node.state == NodeState::Live)
     }
 }
 
@@ -269,7 +278,9 @@ impl Default for CoordinatorConfig {
 
 /// Kafka's shard of a transactional id or group id: `abs(java_hash(key)) mod 50` (B-2).
 pub fn shard_number(key: &str) -> u32 {
-    let hash = key.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    let hash = key.encode_utf16().fold(0_i32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    });
     let positive = if hash == i32::MIN { 0 } else { hash.unsigned_abs() };
     positive % SHARD_COUNT
 }

@@ -1,0 +1,289 @@
+//! OffsetCommit and TxnOffsetCommit: who may store offsets, and which of them (B-118, B-119).
+
+use std::sync::Arc;
+
+use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::messages::{
+    OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse, OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+};
+use kommit_protocol::units::{Identity, LeaderEpoch, TopicPartition};
+
+use super::membership::{CommitKind, Committer, Group};
+use super::offsets::{Admission, StoredOffset};
+use super::{FIRST_WITH_TOPIC_IDS, GroupCoordinator};
+use crate::coordinator::interface::{Call, CoordinatorKind, VerifyMode, VerifyRequest};
+use crate::coordinator::txn::{TransactionCoordinator, offsets_partition};
+
+/// The first version of OffsetCommit that knows GROUP_ID_NOT_FOUND.
+const FIRST_WITH_GROUP_ID_NOT_FOUND: i16 = 9;
+
+/// What one partition of a request asks for, or why it cannot be had.
+type Wish = Result<(TopicPartition, StoredOffset), ErrorCode>;
+
+impl GroupCoordinator {
+    /// B-118, B-119: the offsets wait for the transaction's end.
+    pub(in crate::coordinator) fn txn_offset_commit(
+        &mut self,
+        request: &TxnOffsetCommitRequest,
+        call: &Call<'_>,
+        transactions: &mut TransactionCoordinator,
+    ) -> TxnOffsetCommitResponse {
+        let wishes = self.transactional_wishes(request, call);
+        let codes = match check_transactional_group(&request.group_id, call) {
+            Err(error) => vec![error; wishes.len()],
+            Ok(()) if wishes.iter().all(Result::is_err) => refused(&wishes, ErrorCode::None),
+            Ok(()) => match self.admit_transactional(request, call, transactions) {
+                Err(error) => refused(&wishes, error),
+                Ok(()) => {
+                    let identity = Identity {
+                        id: request.producer_id,
+                        epoch: request.producer_epoch,
+                    };
+                    let group: Arc<str> = request.group_id.as_str().into();
+                    let shard = self.shard_mut(&group);
+                    stored(wishes, |place, offset| {
+                        shard.commit_in_transaction(identity, &group, place, offset)
+                    })
+                }
+            },
+        };
+        let mut codes = codes.into_iter();
+        let topics = request.topics.iter().map(|topic| {
+            let places = topic.partitions.iter().map(|partition| partition.partition_index);
+            let partitions = places.zip(codes.by_ref()).map(|(partition_index, error_code)| {
+                TxnOffsetCommitResponsePartition {
+                    partition_index,
+                    error_code,
+                }
+            });
+            TxnOffsetCommitResponseTopic {
+                name: topic.name.clone(),
+                partitions: partitions.collect(),
+            }
+        });
+        TxnOffsetCommitResponse {
+            throttle_time_ms: 0,
+            topics: topics.collect(),
+        }
+    }
+
+    fn transactional_wishes(&self, request: &TxnOffsetCommitRequest, call: &Call<'_>) -> Vec<Wish> {
+        let mut wishes = Vec::new();
+        for topic in &request.topics {
+            let name: Arc<str> = topic.name.as_str().into();
+            for partition in &topic.partitions {
+                let place = TopicPartition {
+                    topic: Arc::clone(&name),
+                    partition: partition.partition_index,
+                };
+                let offset = (partition.committed_offset, partition.committed_leader_epoch);
+                wishes.push(self.wish(place, offset, partition.committed_metadata.as_deref(), call));
+            }
+        }
+        wishes
+    }
+
+    /// Everything that decides about the request as a whole: the transaction (B-119), then the group (B-118).
+    fn admit_transactional(
+        &mut self,
+        request: &TxnOffsetCommitRequest,
+        call: &Call<'_>,
+        transactions: &mut TransactionCoordinator,
+    ) -> Result<(), ErrorCode> {
+        let group: Arc<str> = request.group_id.as_str().into();
+        let identity = Identity {
+            id: request.producer_id,
+            epoch: request.producer_epoch,
+        };
+        if self.shard_mut(&group).admission(identity)? == Admission::AskCoordinator {
+            let question = VerifyRequest {
+                transactional_id: request.transactional_id.as_str().into(),
+                identity,
+                partitions: vec![offsets_partition(&group)],
+                mode: if call.version >= 5 {
+                    VerifyMode::Add
+                } else {
+                    VerifyMode::VerifyOnly
+                },
+            };
+            let answers = transactions.verify_or_add(&question, &call.cluster, call.now);
+            answers
+                .into_iter()
+                .collect::<Result<Vec<()>, _>>()
+                .map_err(|error| translated(error, call.version))?;
+        }
+        let committer = Committer {
+            generation: request.generation_id,
+            member_id: &request.member_id,
+            instance_id: request.group_instance_id.as_deref(),
+        };
+        self.check_committer(
+            &group,
+            committer,
+            CommitKind::Transactional,
+            ErrorCode::IllegalGeneration,
+        )
+    }
+
+    /// The offsets count at once.
+    pub(in crate::coordinator) fn offset_commit(
+        &mut self,
+        request: &OffsetCommitRequest,
+        call: &Call<'_>,
+    ) -> OffsetCommitResponse {
+        let wishes: Vec<Wish> = request
+            .topics
+            .iter()
+            .flat_map(|topic| self.topic_wishes(topic, call))
+            .collect();
+        let codes = match self.admit_plain(request, call) {
+            Err(error) => refused(&wishes, error),
+            Ok(()) => {
+                let group: Arc<str> = request.group_id.as_str().into();
+                let shard = self.shard_mut(&group);
+                stored(wishes, |place, offset| shard.commit(&group, place, offset))
+            }
+        };
+        let mut codes = codes.into_iter();
+        let topics = request.topics.iter().map(|topic| {
+            let places = topic.partitions.iter().map(|partition| partition.partition_index);
+            let partitions = places.zip(codes.by_ref()).map(|(partition_index, error_code)| {
+                OffsetCommitResponsePartition {
+                    partition_index,
+                    error_code,
+                }
+            });
+            let (name, topic_id) = (topic.name.clone(), topic.topic_id);
+            OffsetCommitResponseTopic {
+                name,
+                topic_id,
+                partitions: partitions.collect(),
+            }
+        });
+        OffsetCommitResponse {
+            throttle_time_ms: 0,
+            topics: topics.collect(),
+        }
+    }
+
+    fn topic_wishes(&self, topic: &OffsetCommitRequestTopic, call: &Call<'_>) -> Vec<Wish> {
+        let name: Result<Arc<str>, ErrorCode> = if call.version >= FIRST_WITH_TOPIC_IDS {
+            call.cluster
+                .topic_name(topic.topic_id)
+                .cloned()
+                .ok_or(ErrorCode::UnknownTopicId)
+        } else {
+            Ok(topic.name.as_str().into())
+        };
+        let wishes = topic.partitions.iter().map(|partition| {
+            let place = TopicPartition {
+                topic: name.clone()?,
+                partition: partition.partition_index,
+            };
+            let offset = (partition.committed_offset, partition.committed_leader_epoch);
+            self.wish(place, offset, partition.committed_metadata.as_deref(), call)
+        });
+        wishes.collect()
+    }
+
+    fn admit_plain(&mut self, request: &OffsetCommitRequest, call: &Call<'_>) -> Result<(), ErrorCode> {
+        call.cluster
+            .coordinator_shard(CoordinatorKind::Group, &request.group_id, call.node)?;
+        let committer = Committer {
+            generation: request.generation_id_or_member_epoch,
+            member_id: &request.member_id,
+            instance_id: request.group_instance_id.as_deref(),
+        };
+        let unknown_group = if call.version >= FIRST_WITH_GROUP_ID_NOT_FOUND {
+            ErrorCode::GroupIdNotFound
+        } else {
+            ErrorCode::IllegalGeneration
+        };
+        let group: Arc<str> = request.group_id.as_str().into();
+        self.check_committer(&group, committer, CommitKind::Plain, unknown_group)
+    }
+
+    /// B-118: an unknown group springs into being for whoever claims no generation; a known one has its rules.
+    fn check_committer(
+        &mut self,
+        group: &Arc<str>,
+        committer: Committer<'_>,
+        kind: CommitKind,
+        unknown_group: ErrorCode,
+    ) -> Result<(), ErrorCode> {
+        match self.groups.get(group) {
+            Some(known) => known.check_commit(committer, kind),
+            None if committer.generation < 0 => {
+                self.groups.insert(Arc::clone(group), Group::default());
+                Ok(())
+            }
+            None => Err(unknown_group),
+        }
+    }
+
+    /// B-118: what can be said about a partition alone.
+    fn wish(
+        &self,
+        place: TopicPartition,
+        (offset, leader_epoch): (i64, LeaderEpoch),
+        metadata: Option<&str>,
+        call: &Call<'_>,
+    ) -> Wish {
+        if !call.cluster.has_partition(&place) {
+            return Err(ErrorCode::UnknownTopicOrPartition);
+        }
+        let metadata = metadata.unwrap_or_default().to_owned();
+        if metadata.len() > self.metadata_max_bytes {
+            return Err(ErrorCode::OffsetMetadataTooLarge);
+        }
+        Ok((
+            place,
+            StoredOffset {
+                offset,
+                leader_epoch,
+                metadata,
+            },
+        ))
+    }
+}
+
+/// B-118, B-22: a group that may have transactional offsets, on the broker that coordinates it.
+fn check_transactional_group(group: &str, call: &Call<'_>) -> Result<(), ErrorCode> {
+    if group.is_empty() {
+        return Err(ErrorCode::InvalidGroupId);
+    }
+    call.cluster
+        .coordinator_shard(CoordinatorKind::Group, group, call.node)
+        .map(|_| ())
+}
+
+/// B-119: how the transaction coordinator's codes reach the client here.
+fn translated(error: ErrorCode, version: i16) -> ErrorCode {
+    match error {
+        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+        ErrorCode::NetworkException => ErrorCode::CoordinatorLoadInProgress,
+        ErrorCode::TransactionAbortable if version <= 3 => ErrorCode::InvalidTxnState,
+        unchanged => unchanged,
+    }
+}
+
+/// Each partition with its own fault, the faultless ones with `error`.
+fn refused(wishes: &[Wish], error: ErrorCode) -> Vec<ErrorCode> {
+    wishes
+        .iter()
+        .map(|wish| wish.as_ref().err().copied().unwrap_or(error))
+        .collect()
+}
+
+fn stored(wishes: Vec<Wish>, mut store: impl FnMut(TopicPartition, StoredOffset)) -> Vec<ErrorCode> {
+    let mut code = |wish: Wish| match wish {
+        Ok((place, offset)) => {
+            store(place, offset);
+            ErrorCode::None
+        }
+        Err(error) => error,
+    };
+    wishes.into_iter().map(&mut code).collect()
+}

@@ -1,0 +1,54 @@
+//! The group coordinator: groups, and the offsets that they store, transactional or not.
+//!
+//! Reading order: [`offsets`] (the tables of a shard), [`membership`] (who may commit), [`commit`], [`fetch`].
+//! It asks the transaction coordinator before transactional offsets are stored, and is told by markers how transactions end.
+
+mod commit;
+mod fetch;
+mod membership;
+mod offsets;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use self::membership::Group;
+use self::offsets::OffsetsShard;
+use super::interface::{CONSUMER_OFFSETS_TOPIC, CoordinatorConfig, MarkerWrite, shard_number};
+
+/// The first version of OffsetCommit and OffsetFetch that names topics by id.
+const FIRST_WITH_TOPIC_IDS: i16 = 10;
+
+/// All groups of the cluster.
+#[derive(Debug)]
+pub(super) struct GroupCoordinator {
+    metadata_max_bytes: usize,
+    groups: BTreeMap<Arc<str>, Group>,
+    shards: BTreeMap<u32, OffsetsShard>,
+}
+
+impl GroupCoordinator {
+    pub(super) fn new(config: &CoordinatorConfig) -> Self {
+        Self {
+            metadata_max_bytes: config.offset_metadata_max_bytes,
+            groups: BTreeMap::new(),
+            shards: BTreeMap::new(),
+        }
+    }
+
+    /// B-119: the end of a transaction reaches its offsets. Markers for other topics are nobody's concern here.
+    pub(super) fn apply_marker(&mut self, marker: &MarkerWrite) {
+        let partition = &marker.topic_partition;
+        if &*partition.topic != CONSUMER_OFFSETS_TOPIC {
+            return;
+        }
+        if let Ok(number) = u32::try_from(partition.partition.0) {
+            self.shards.entry(number).or_default().apply(marker);
+        }
+    }
+
+    fn shard_mut(&mut self, group: &str) -> &mut OffsetsShard {
+        self.shards.entry(shard_number(group)).or_default()
+    }
+}

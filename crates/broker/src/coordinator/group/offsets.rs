@@ -1,0 +1,192 @@
+//! The offsets of one shard of `__consumer_offsets`: what its log says, kept as tables (B-119, B-120).
+//!
+//! A position stands for the place of a record in the shard's log: it orders commits, transactional or not. It knows no rules
+//! about who may commit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::units::{Identity, LeaderEpoch, ProducerEpoch, ProducerId, TopicPartition};
+
+use crate::coordinator::interface::{MarkerOutcome, MarkerWrite, TransactionVersion};
+
+/// An offset as a group stored it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoredOffset {
+    /// The next record to read.
+    pub(super) offset: i64,
+    /// The leader epoch of the last record read; -1 on the wire for "unknown", and not interpreted here.
+    pub(super) leader_epoch: LeaderEpoch,
+    /// The application's text.
+    pub(super) metadata: String,
+}
+
+/// The place of a record in the shard's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Position(u64);
+
+/// A stored offset and where it stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Placed {
+    stored: StoredOffset,
+    position: Position,
+}
+
+/// What belongs to what: a group's offset for a partition.
+type Key = (Arc<str>, TopicPartition);
+
+/// A producer as the shard's log knows it (B-38, as far as offsets need it).
+#[derive(Clone, Debug)]
+struct ShardProducer {
+    epoch: ProducerEpoch,
+    coordinator_epoch: Option<i32>,
+    /// The offsets of its open transaction, which wait for the marker; none while no transaction is open.
+    open: Option<BTreeMap<Key, Placed>>,
+}
+
+/// Whether a transactional commit may be appended as it is (B-75).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// The transaction is open here.
+    Open,
+    /// The transaction coordinator has to be asked first.
+    AskCoordinator,
+}
+
+/// The tables of one shard.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OffsetsShard {
+    next: Position,
+    committed: BTreeMap<Key, Placed>,
+    producers: BTreeMap<ProducerId, ShardProducer>,
+}
+
+impl OffsetsShard {
+    /// Stores an offset that counts at once.
+    pub(super) fn commit(&mut self, group: &Arc<str>, partition: TopicPartition, stored: StoredOffset) {
+        let position = self.advance();
+        self.committed
+            .insert((Arc::clone(group), partition), Placed { stored, position });
+    }
+
+    /// Stores an offset that waits for the marker of its transaction. Ask [`OffsetsShard::admission`] first.
+    pub(super) fn commit_in_transaction(
+        &mut self,
+        identity: Identity,
+        group: &Arc<str>,
+        partition: TopicPartition,
+        stored: StoredOffset,
+    ) {
+        let position = self.advance();
+        let producer = self.producers.entry(identity.id).or_insert(ShardProducer {
+            epoch: identity.epoch,
+            coordinator_epoch: None,
+            open: None,
+        });
+        producer.epoch = identity.epoch;
+        let open = producer.open.get_or_insert_default();
+        open.insert((Arc::clone(group), partition), Placed { stored, position });
+    }
+
+    /// B-92, B-119: the end of a transaction. A commit makes its offsets visible, unless a newer one stands in the log behind
+    /// them; an abort drops them. A marker that is older than what the shard knows does nothing.
+    pub(super) fn apply(&mut self, marker: &MarkerWrite) {
+        let Identity { id, epoch } = marker.identity;
+        let producer = self.producers.entry(id).or_insert(ShardProducer {
+            epoch,
+            coordinator_epoch: None,
+            open: None,
+        });
+        if !producer.accepts(marker) {
+            tracing::debug!(producer = %marker.identity, "a marker of the past is ignored");
+            return;
+        }
+        producer.epoch = epoch;
+        producer.coordinator_epoch = Some(marker.coordinator_epoch);
+        let decided = producer.open.take().unwrap_or_default();
+        self.advance();
+        match marker.outcome {
+            MarkerOutcome::Commit => self.settle(decided),
+            MarkerOutcome::Abort => {}
+        }
+    }
+
+    fn settle(&mut self, decided: BTreeMap<Key, Placed>) {
+        for (key, placed) in decided {
+            let is_newer = self
+                .committed
+                .get(&key)
+                .is_none_or(|known| known.position < placed.position);
+            if is_newer {
+                self.committed.insert(key, placed);
+            }
+        }
+    }
+
+    fn advance(&mut self) -> Position {
+        let position = self.next;
+        self.next = Position(position.0 + 1);
+        position
+    }
+
+    /// B-75, B-76: whether a commit of this identity needs the transaction coordinator's word.
+    pub(super) fn admission(&self, identity: Identity) -> Result<Admission, ErrorCode> {
+        let Some(producer) = self.producers.get(&identity.id) else {
+            return Ok(Admission::AskCoordinator);
+        };
+        if identity.epoch < producer.epoch {
+            return Err(ErrorCode::InvalidProducerEpoch);
+        }
+        match producer.open {
+            Some(_) if identity.epoch == producer.epoch => Ok(Admission::Open),
+            Some(_) => Err(ErrorCode::InvalidProducerEpoch),
+            None => Ok(Admission::AskCoordinator),
+        }
+    }
+
+    /// The offset that counts now.
+    pub(super) fn committed(&self, group: &Arc<str>, partition: &TopicPartition) -> Option<&StoredOffset> {
+        let key = (Arc::clone(group), partition.clone());
+        self.committed.get(&key).map(|placed| &placed.stored)
+    }
+
+    /// All offsets of a group that count now.
+    pub(super) fn committed_of(&self, group: &str) -> impl Iterator<Item = (&TopicPartition, &StoredOffset)> {
+        let of_group = self
+            .committed
+            .iter()
+            .filter(move |((owner, _), _)| &**owner == group);
+        of_group.map(|((_, partition), placed)| (partition, &placed.stored))
+    }
+
+    /// B-120: whether an offset of the group for the partition waits for a marker.
+    pub(super) fn is_unstable(&self, group: &Arc<str>, partition: &TopicPartition) -> bool {
+        let key = (Arc::clone(group), partition.clone());
+        self.producers
+            .values()
+            .filter_map(|producer| producer.open.as_ref())
+            .any(|open| open.contains_key(&key))
+    }
+}
+
+impl ShardProducer {
+    /// B-69, B-92: whether the marker's epochs are not behind the shard's.
+    fn accepts(&self, marker: &MarkerWrite) -> bool {
+        if self
+            .coordinator_epoch
+            .is_some_and(|known| marker.coordinator_epoch < known)
+        {
+            return false;
+        }
+        match marker.transaction_version {
+            TransactionVersion::V0 | TransactionVersion::V1 => marker.identity.epoch >= self.epoch,
+            // A repeated marker, or the very last epoch (B-93), may be equal.
+            TransactionVersion::V2 => {
+                marker.identity.epoch > self.epoch
+                    || (marker.identity.epoch == self.epoch
+                        && (self.open.is_none() || self.epoch == ProducerEpoch::MAX))
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The two coordinators of the cluster behind one value: transactions and groups.
+//!
+//! Reading order: [`interface`] (what passes in and out), [`txn`] (transactional ids), [`group`] (groups and their offsets),
+//! `lookup` (who coordinates). The rest of the broker calls [`Coordinators`] synchronously and takes markers from it. No
+//! clock, no sockets, no partition logs; nothing from the client crates, whose judge this is.
+
+pub mod interface;
+
+mod group;
+mod lookup;
+#[cfg(test)]
+mod testing;
+mod txn;
+
+use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::messages::{
+    AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
+    DescribeTransactionsRequest, DescribeTransactionsResponse, EndTxnRequest, EndTxnResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse,
+    ListTransactionsRequest, ListTransactionsResponse, OffsetCommitRequest, OffsetCommitResponse,
+    OffsetFetchRequest, OffsetFetchResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+};
+use kommit_protocol::time::{Instant, Now};
+use kommit_protocol::units::TopicPartition;
+
+use self::group::GroupCoordinator;
+use self::interface::{Call, ClusterView, CoordinatorConfig, MarkerWrite, VerifyRequest};
+use self::txn::TransactionCoordinator;
+pub use self::txn::TransactionLog;
+
+/// Everything that coordinators know, for all brokers and shards of the cluster.
+///
+/// Feed it requests and time; after each call take the markers, carry them out, and report them with
+/// [`Coordinators::markers_written`]. What a call changed is durable when it returns.
+#[derive(Debug)]
+pub struct Coordinators {
+    transactions: TransactionCoordinator,
+    groups: GroupCoordinator,
+}
+
+impl Coordinators {
+    /// Coordinators that know nobody yet.
+    pub fn new(config: CoordinatorConfig) -> Self {
+        Self {
+            groups: GroupCoordinator::new(&config),
+            transactions: TransactionCoordinator::new(config),
+        }
+    }
+
+    /// Which broker coordinates a group or a transactional id (B-21).
+    pub fn find_coordinator(
+        &mut self,
+        request: &FindCoordinatorRequest,
+        call: &Call<'_>,
+    ) -> FindCoordinatorResponse {
+        lookup::find_coordinator(request, call)
+    }
+
+    /// The identity of a producer (B-53 … B-66).
+    pub fn init_producer_id(
+        &mut self,
+        request: &InitProducerIdRequest,
+        call: &Call<'_>,
+    ) -> InitProducerIdResponse {
+        self.transactions.init_producer_id(request, call)
+    }
+
+    /// Partitions join a transaction (B-71, B-72), or are verified (versions 4 and 5, between brokers).
+    pub fn add_partitions_to_txn(
+        &mut self,
+        request: &AddPartitionsToTxnRequest,
+        call: &Call<'_>,
+    ) -> AddPartitionsToTxnResponse {
+        self.transactions.add_partitions_to_txn(request, call)
+    }
+
+    /// A group's offsets join a transaction (B-73).
+    pub fn add_offsets_to_txn(
+        &mut self,
+        request: &AddOffsetsToTxnRequest,
+        call: &Call<'_>,
+    ) -> AddOffsetsToTxnResponse {
+        self.transactions.add_offsets_to_txn(request, call)
+    }
+
+    /// A transaction ends (B-84 … B-96).
+    pub fn end_txn(&mut self, request: &EndTxnRequest, call: &Call<'_>) -> EndTxnResponse {
+        self.transactions.end_txn(request, call)
+    }
+
+    /// Details of transactional ids (B-100).
+    pub fn describe_transactions(
+        &mut self,
+        request: &DescribeTransactionsRequest,
+        call: &Call<'_>,
+    ) -> DescribeTransactionsResponse {
+        self.transactions.describe_transactions(request, call)
+    }
+
+    /// The transactional ids that the called broker coordinates (B-100).
+    pub fn list_transactions(
+        &mut self,
+        request: &ListTransactionsRequest,
+        call: &Call<'_>,
+    ) -> ListTransactionsResponse {
+        self.transactions.list_transactions(request, call)
+    }
+
+    /// What a partition's leader must know before it appends a transactional batch (B-77, B-78): one answer per partition, in
+    /// order, in the coordinator's own codes.
+    pub fn verify_or_add(
+        &mut self,
+        request: &VerifyRequest,
+        cluster: &ClusterView<'_>,
+        now: Now,
+    ) -> Vec<Result<(), ErrorCode>> {
+        self.transactions.verify_or_add(request, cluster, now)
+    }
+
+    /// Stores offsets of a group as part of a transaction (B-118, B-119).
+    pub fn txn_offset_commit(
+        &mut self,
+        request: &TxnOffsetCommitRequest,
+        call: &Call<'_>,
+    ) -> TxnOffsetCommitResponse {
+        self.groups
+            .txn_offset_commit(request, call, &mut self.transactions)
+    }
+
+    /// Stores offsets of a group at once.
+    pub fn offset_commit(&mut self, request: &OffsetCommitRequest, call: &Call<'_>) -> OffsetCommitResponse {
+        self.groups.offset_commit(request, call)
+    }
+
+    /// Reads the offsets of groups (B-120).
+    pub fn offset_fetch(&mut self, request: &OffsetFetchRequest, call: &Call<'_>) -> OffsetFetchResponse {
+        self.groups.offset_fetch(request, call)
+    }
+
+    /// The markers that have become due since the last call, to be written by the leaders of their partitions (B-91).
+    pub fn take_markers(&mut self) -> Vec<MarkerWrite> {
+        self.transactions.take_markers()
+    }
+
+    /// Lets a marker in a partition of `__consumer_offsets` decide the offsets that wait for it (B-119).
+    pub fn apply_offsets_marker(&mut self, marker: &MarkerWrite) {
+        self.groups.apply_marker(marker);
+    }
+
+    /// Notes that a marker is written, or that its partition has been deleted (B-94).
+    pub fn markers_written(&mut self, transactional_id: &str, partition: &TopicPartition, now: Now) {
+        self.transactions
+            .markers_written(transactional_id, partition, now);
+    }
+
+    /// Notices moved shards, and does what time has made due (B-69, B-101, B-105). Returns the next deadline.
+    pub fn turn(&mut self, cluster: &ClusterView<'_>, now: Now) -> Instant {
+        self.transactions.turn(cluster, now)
+    }
+
+    /// Switches the transaction log's faults on and off (B-65, B-67).
+    pub fn set_transaction_log(&mut self, log: TransactionLog, now: Now) {
+        self.transactions.set_log(log, now);
+    }
+}
