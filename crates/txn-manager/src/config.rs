@@ -1,0 +1,39 @@
+//! What a manager is told once and for all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kommit_protocol::backoff::Backoff;
+
+/// The settings of a [`TransactionManager`](crate::TransactionManager) (T-1).
+#[derive(Clone, Debug)]
+pub struct TransactionConfig {
+    /// `transactional.id`; without one the producer is idempotent-only.
+    pub transactional_id: Option<Arc<str>>,
+    /// `transaction.timeout.ms`: travels to the coordinator, which measures it (T-109).
+    pub transaction_timeout: Duration,
+    /// `retry.backoff.ms` and `retry.backoff.max.ms`: the pauses before a request is repeated.
+    pub retry_backoff: Backoff,
+}
+
+impl TransactionConfig {
+    /// An idempotent-only producer with Kafka's defaults.
+    pub fn idempotent() -> Self {
+        Self {
+            transactional_id: None,
+            transaction_timeout: Duration::from_secs(60),
+            retry_backoff: Backoff {
+                initial: Duration::from_millis(100),
+                max: Duration::from_secs(1),
+            },
+        }
+    }
+
+    /// A transactional producer with Kafka's defaults.
+    pub fn transactional(transactional_id: impl Into<Arc<str>>) -> Self {
+        Self {
+            transactional_id: Some(transactional_id.into()),
+            ..Self::idempotent()
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Why a call was refused, a transaction can only be aborted, or a producer is of no more use.
+//!
+//! Each text names the transactional id, the request and the broker's error code, and says what to do next.
+
+use std::fmt;
+use std::sync::Arc;
+
+use kommit_protocol::error_code::ErrorCode;
+
+/// What a broker refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The producer's transactional id; none when idempotent-only.
+    pub transactional_id: Option<Arc<str>>,
+    /// The request that was answered with the code, by Kafka's name.
+    pub request: &'static str,
+    /// The error code.
+    pub code: ErrorCode,
+    /// What it is about, when it is about one thing: a group, topics, a partition.
+    pub subject: Option<Arc<str>>,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.transactional_id {
+            Some(id) => write!(f, "producer with transactional.id \"{id}\": ")?,
+            None => f.write_str("idempotent producer: ")?,
+        }
+        write!(f, "{} was answered with {}", self.request, Named(self.code))?;
+        match &self.subject {
+            Some(subject) => write!(f, " for {subject}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A code by name, and by number when it is newer than this crate.
+struct Named(ErrorCode);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ErrorCode::Unknown(code) => write!(f, "unknown error code {code}"),
+            known => f.write_str(known.name()),
+        }
+    }
+}
+
+/// An error of the identity or of the transaction. Cheap to clone: it is told to everybody who waits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransactionError {
+    /// PRODUCER_FENCED, or INVALID_PRODUCER_EPOCH from a coordinator. Fatal.
+    #[error(
+        "{0}. Either another instance with the same transactional.id took over, or the coordinator aborted the transaction \
+         after transaction.timeout.ms. Close this producer; if no other instance is meant to run, build a new one"
+    )]
+    ProducerFenced(Rejection),
+    /// INVALID_PRODUCER_EPOCH answered to a batch: abort; the abort finds out whether this producer is fenced (T-103).
+    #[error(
+        "{0}. Another instance took over, or the coordinator aborted the transaction after transaction.timeout.ms. Abort the \
+         transaction; the abort tells whether this producer can go on"
+    )]
+    InvalidProducerEpoch(Rejection),
+    /// This principal may not use this transactional id, or may not write idempotently. Fatal, or repairable while initializing.
+    #[error("{0}. Grant the principal the permission, then initialize again or build a new producer")]
+    Unauthorized(Rejection),
+    /// This principal may not use a group or a topic. Abortable.
+    #[error("{0}. Abort the transaction and grant the principal access")]
+    AccessDenied(Rejection),
+    /// The consumer that the offsets belong to is no longer a member of its group in this generation. Abortable.
+    #[error(
+        "{0}. Abort the transaction, let the consumer join again and repeat the work from its committed offsets"
+    )]
+    CommitFailed(Rejection),
+    /// The broker demands an abort, or refused a request in a way that only an abort repairs. Abortable.
+    #[error("{0}. Abort the transaction and repeat it")]
+    MustAbort(Rejection),
+    /// Records of the transaction failed, so that it cannot be committed (R12). Abortable.
+    #[error(
+        "the transaction of \"{transactional_id}\" cannot be committed, because {reason}. Abort the transaction and repeat it"
+    )]
+    RecordsFailed {
+        /// The producer's transactional id.
+        transactional_id: Arc<str>,
+        /// What happened to the records.
+        reason: Arc<str>,
+        /// The broker's code, when a broker refused them.
+        code: Option<ErrorCode>,
+    },
+    /// Acknowledgements were lost, and the next sequence of a partition is not known (T-90). Abortable when an epoch can be had.
+    #[error(
+        "{who}: the fate of records sent to {partition} is not known, so the next sequence is not known either. {advice}",
+        advice = if *.abortable { "It is safe to abort the transaction and continue" }
+                 else { "The coordinator cannot bump the epoch, so it is not safe to continue: close this producer" }
+    )]
+    LostAcknowledgements {
+        /// The producer, for the text.
+        who: Arc<str>,
+        /// The partition, for the text.
+        partition: Arc<str>,
+        /// Whether an abort repairs it.
+        abortable: bool,
+    },
+    /// No version of a request that both sides speak can carry what it must. Fatal.
+    #[error(
+        "{who}: the broker offers no version of {request} that this producer can use. Upgrade the broker or use another feature set"
+    )]
+    UnsupportedVersion {
+        /// The producer, for the text.
+        who: Arc<str>,
+        /// The request, by Kafka's name.
+        request: &'static str,
+    },
+    /// Any other refusal. Fatal.
+    #[error("{0}. Close this producer and build a new one")]
+    Refused(Rejection),
+    /// A broker's answer that breaks the protocol. Fatal.
+    #[error("{who}: {what}. Close this producer and build a new one")]
+    BrokenAnswer {
+        /// The producer, for the text.
+        who: Arc<str>,
+        /// What was wrong.
+        what: Arc<str>,
+    },
+    /// The connection to the coordinator could not be authenticated. Fatal.
+    #[error("{who}: authentication failed: {reason}. Correct the credentials and build a new producer")]
+    AuthenticationFailed {
+        /// The producer, for the text.
+        who: Arc<str>,
+        /// What the connection reported.
+        reason: Arc<str>,
+    },
+    /// Something happened in a state in which it cannot happen (T-11). Fatal; a defect of the producer.
+    #[error("{0}. Close this producer")]
+    IllegalState(Arc<str>),
+    /// The producer was closed forcefully (T-58).
+    #[error("{who}: closed forcefully")]
+    Closed {
+        /// The producer, for the text.
+        who: Arc<str>,
+    },
+}
+
+impl TransactionError {
+    /// The broker's error code, when a broker's answer is the cause.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::ProducerFenced(rejection)
+            | Self::InvalidProducerEpoch(rejection)
+            | Self::Unauthorized(rejection)
+            | Self::AccessDenied(rejection)
+            | Self::CommitFailed(rejection)
+            | Self::MustAbort(rejection)
+            | Self::Refused(rejection) => Some(rejection.code),
+            Self::RecordsFailed { code, .. } => *code,
+            Self::UnsupportedVersion { .. } => Some(ErrorCode::UnsupportedVersion),
+            Self::LostAcknowledgements { .. }
+            | Self::BrokenAnswer { .. }
+            | Self::AuthenticationFailed { .. }
+            | Self::IllegalState(_)
+            | Self::Closed { .. } => None,
+        }
+    }
+
+    /// Whether the whole producer lacks a permission: the errors that S-24 recovers from while initializing.
+    pub fn is_authorization(&self) -> bool {
+        matches!(self, Self::Unauthorized(_))
+    }
+}
+
+/// Why a command was refused. Nothing has changed (T-10).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The call does not fit the state: a mistake of the caller.
+    #[error("{0}")]
+    IllegalState(Arc<str>),
+    /// An earlier error stands in the way (T-18).
+    #[error("{0}")]
+    Failed(#[from] TransactionError),
+}
