@@ -277,9 +277,7 @@ impl<T: Field> Field for Option<Vec<T>> {
                 remaining: r.remaining(),
             }));
         }
-        // In memory an element can be far larger than its shortest form on the wire, so the first allocation is bounded by the
-        // bytes at hand and the rest grows with elements that really came.
-        let mut elements = Vec::with_capacity(count.min(r.remaining() / size_of::<T>().max(1)));
+        let mut elements = Vec::with_capacity(first_capacity::<T>(count, r.remaining()));
         for _ in 0..count {
             elements.push(T::decode(r, version)?);
         }
@@ -289,6 +287,12 @@ impl<T: Field> Field for Option<Vec<T>> {
     fn min_len(version: Version) -> usize {
         Vec::<T>::min_len(version)
     }
+}
+
+/// For how many of `count` declared elements memory is taken before the first one is read. In memory an element can be far larger
+/// than its shortest form on the wire, so this is bounded by the bytes at hand; the rest grows with elements that really came.
+fn first_capacity<T>(count: usize, remaining: usize) -> usize {
+    count.min(remaining / size_of::<T>().max(1))
 }
 
 /// The tagged fields that end a structure, while they are collected (KIP-482).

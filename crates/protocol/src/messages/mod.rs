@@ -125,3 +125,6 @@ macro_rules! implement_exchanges {
 }
 
 with_exchanges!(implement_exchanges);
+
+#[cfg(test)]
+mod differential;

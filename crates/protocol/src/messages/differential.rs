@@ -1,0 +1,224 @@
+//! Every message in every version, against an independent implementation and against hostile bytes. Test code only.
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{ApiKey as ReferenceKey, RequestKind, ResponseKind};
+
+use crate::api::{ApiKey, Request};
+use crate::messages::*;
+use crate::sample::{Random, Sample};
+use crate::wire::{Field, Reader, Version, Writer};
+
+const SAMPLES: usize = 60;
+const HOSTILE_SAMPLES: usize = 12;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    Request,
+    Response,
+}
+
+/// What is done with one message type in one version.
+trait Visit {
+    fn visit<T: Field + Sample + PartialEq + std::fmt::Debug>(
+        &mut self,
+        key: ApiKey,
+        version: i16,
+        side: Side,
+    );
+}
+
+fn visit_all(visit: &mut impl Visit) {
+    macro_rules! visit_exchanges {
+        ($($key:ident: $request:ident => $response:ident;)*) => {$(
+            assert_eq!($request::KEY, ApiKey::$key);
+            for version in ApiKey::$key.supported().min..=ApiKey::$key.supported().max {
+                visit.visit::<$request>(ApiKey::$key, version, Side::Request);
+                visit.visit::<$response>(ApiKey::$key, version, Side::Response);
+            }
+        )*};
+    }
+    with_exchanges!(visit_exchanges);
+}
+
+fn encoded<T: Field>(message: &T, version: Version) -> Bytes {
+    let mut w = Writer::default();
+    message.encode(&mut w, version);
+    w.into_bytes()
+}
+
+fn sampled<T: Field + Sample>(random: &mut Random, version: Version) -> (T, Bytes) {
+    let message = T::sample(random, version);
+    let bytes = encoded(&message, version);
+    (message, bytes)
+}
+
+/// What the reference makes of our bytes: decoded and encoded again.
+fn through_reference(key: ApiKey, version: i16, side: Side, mut bytes: Bytes) -> Bytes {
+    let key = ReferenceKey::try_from(key.code()).expect("a key that the reference knows");
+    let mut out = BytesMut::new();
+    match side {
+        Side::Request => {
+            let message =
+                RequestKind::decode(key, &mut bytes, version).expect("the reference reads our bytes");
+            message
+                .encode(&mut out, version)
+                .expect("the reference writes what it read");
+        }
+        Side::Response => {
+            let message =
+                ResponseKind::decode(key, &mut bytes, version).expect("the reference reads our bytes");
+            message
+                .encode(&mut out, version)
+                .expect("the reference writes what it read");
+        }
+    }
+    assert!(
+        bytes.is_empty(),
+        "the reference leaves {} of our bytes",
+        bytes.len()
+    );
+    out.freeze()
+}
+
+/// The versions of which the reference has no layout yet. They are compared with ourselves only.
+const NEWER_THAN_REFERENCE: [(ApiKey, i16); 4] = [
+    (ApiKey::ListOffsets, 11),
+    (ApiKey::OffsetCommit, 10),
+    (ApiKey::OffsetFetch, 10),
+    (ApiKey::WriteTxnMarkers, 2),
+];
+
+struct Differential {
+    random: Random,
+    compared: usize,
+}
+
+impl Visit for Differential {
+    fn visit<T: Field + Sample + PartialEq + std::fmt::Debug>(
+        &mut self,
+        key: ApiKey,
+        number: i16,
+        side: Side,
+    ) {
+        let version = key.version(number);
+        let is_known_to_reference = !NEWER_THAN_REFERENCE.contains(&(key, number));
+        for _ in 0..SAMPLES {
+            let (message, bytes) = sampled::<T>(&mut self.random, version);
+            let mut r = Reader::new(bytes.clone());
+            assert_eq!(
+                T::decode(&mut r, version).as_ref(),
+                Ok(&message),
+                "{key} version {number}"
+            );
+            assert_eq!(r.remaining(), 0, "{key} version {number}");
+            if is_known_to_reference {
+                let reference = through_reference(key, number, side, bytes.clone());
+                assert_eq!(reference, bytes, "{key} version {number}: {message:?}");
+                self.compared += 1;
+            }
+        }
+    }
+}
+
+/// Every message in every version has the bytes of an independent implementation, and comes back from them unchanged.
+#[test]
+fn every_message_agrees_with_the_reference_in_every_version() {
+    let mut differential = Differential {
+        random: Random(1),
+        compared: 0,
+    };
+    visit_all(&mut differential);
+    assert!(
+        differential.compared > 10_000,
+        "only {} messages were compared",
+        differential.compared
+    );
+}
+
+struct LeastLengths;
+
+impl Visit for LeastLengths {
+    fn visit<T: Field + Sample + PartialEq + std::fmt::Debug>(
+        &mut self,
+        key: ApiKey,
+        number: i16,
+        _side: Side,
+    ) {
+        let version = key.version(number);
+        let least = T::min_len(version);
+        for seed in 0..SAMPLES as u64 {
+            let (_, bytes) = sampled::<T>(&mut Random(seed), version);
+            assert!(
+                bytes.len() >= least,
+                "{key} version {number}: {} bytes, at least {least}",
+                bytes.len()
+            );
+        }
+    }
+}
+
+/// A declared count is checked against the least size of an element, so that size must never be too large.
+#[test]
+fn no_message_is_shorter_than_its_least_length() {
+    visit_all(&mut LeastLengths);
+}
+
+struct Hostile {
+    random: Random,
+}
+
+impl Hostile {
+    /// Truncations of legal bytes, legal bytes with a few bytes replaced, and noise.
+    fn attack<T: Field>(&mut self, legal: &Bytes, version: Version) {
+        for end in 0..legal.len() {
+            let cut = T::decode(&mut Reader::new(legal.slice(..end)), version);
+            assert!(
+                cut.is_err(),
+                "a message that ends {} bytes early",
+                legal.len() - end
+            );
+        }
+        for _ in 0..40 {
+            let mut bytes = legal.to_vec();
+            for _ in 0..=self.random.below(3) {
+                let at = self.random.below(bytes.len().max(1) as u64) as usize;
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = [0xff, 0x7f, 0x80, self.random.next() as u8][self.random.below(4) as usize];
+                }
+            }
+            self.decode_anything::<T>(bytes, version);
+        }
+        let len = self.random.below(120) as usize;
+        let noise = self.random.bytes(len);
+        self.decode_anything::<T>(noise, version);
+    }
+
+    /// Decodes; the only demand is that it ends, and that an error tells a place within the bytes.
+    fn decode_anything<T: Field>(&mut self, bytes: Vec<u8>, version: Version) {
+        let len = bytes.len();
+        if let Err(error) = T::decode(&mut Reader::new(Bytes::from(bytes)), version) {
+            assert!(error.at <= len, "{error} of {len} bytes");
+        }
+    }
+}
+
+impl Visit for Hostile {
+    fn visit<T: Field + Sample + PartialEq + std::fmt::Debug>(
+        &mut self,
+        key: ApiKey,
+        number: i16,
+        _side: Side,
+    ) {
+        let version = key.version(number);
+        for _ in 0..HOSTILE_SAMPLES {
+            let (_, legal) = sampled::<T>(&mut self.random, version);
+            self.attack::<T>(&legal, version);
+        }
+    }
+}
+
+/// B-12: a malformed body is an error and never a panic, whatever the message and its version.
+#[test]
+fn hostile_bytes_are_errors() {
+    visit_all(&mut Hostile { random: Random(2) });
+}
