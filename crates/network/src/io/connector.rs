@@ -1,0 +1,90 @@
+//! How a connection to an address comes about. TLS and authentication, where there are any, are part of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+
+use crate::address::BrokerAddress;
+
+/// The reading half of a connection.
+pub type BoxedRead = Box<dyn AsyncRead + Send + Unpin>;
+/// The writing half of a connection. One that says `is_write_vectored` gets a request in a single system call.
+pub type BoxedWrite = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// Makes connections.
+#[async_trait]
+pub trait Connector: Send + Sync + 'static {
+    /// Connects to `address`. An error of the kind `PermissionDenied` says that authentication failed; every other error that no connection
+    /// could be established.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the attempt and leaves nothing behind.
+    async fn connect(&self, address: &BrokerAddress) -> io::Result<(BoxedRead, BoxedWrite)>;
+}
+
+/// Connects over TCP: resolves the host each time, and tries all its addresses in turn (N-11, N-16).
+#[derive(Clone, Debug)]
+pub struct TcpConnector {
+    /// How long an address may take before the next one is tried; the last one may take as long as the attempt.
+    pub per_address: Duration,
+}
+
+impl Default for TcpConnector {
+    fn default() -> Self {
+        Self {
+            per_address: Duration::from_secs(3),
+        }
+    }
+}
+
+impl TcpConnector {
+    /// N-16: only addresses of the family of the first result are kept.
+    async fn resolve(address: &BrokerAddress) -> io::Result<Vec<SocketAddr>> {
+        let all = lookup_host((&*address.host, address.port)).await;
+        let all: Vec<SocketAddr> = all
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot resolve the host: {error}")))?
+            .collect();
+        let is_v4 = all.first().is_some_and(SocketAddr::is_ipv4);
+        Ok(all
+            .into_iter()
+            .filter(|candidate| candidate.is_ipv4() == is_v4)
+            .collect())
+    }
+
+    async fn open(candidate: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(candidate).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+#[async_trait]
+impl Connector for TcpConnector {
+    async fn connect(&self, address: &BrokerAddress) -> io::Result<(BoxedRead, BoxedWrite)> {
+        let candidates = Self::resolve(address).await?;
+        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        let count = candidates.len();
+        for (number, candidate) in candidates.into_iter().enumerate() {
+            let attempt = Self::open(candidate);
+            let result = if number + 1 == count {
+                attempt.await
+            } else {
+                let in_time = tokio::time::timeout(self.per_address, attempt).await;
+                in_time.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer")))
+            };
+            match result {
+                Ok(stream) => {
+                    let (read, write) = stream.into_split();
+                    return Ok((Box::new(read), Box::new(write)));
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}

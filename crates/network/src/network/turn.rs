@@ -1,0 +1,213 @@
+//! What happens because time passes: time-outs, idle connections, metadata updates, rebootstrap (N-14, N-19, N-27, N-60, N-61).
+
+use std::sync::Arc;
+
+use kommit_protocol::api::ApiKey;
+use kommit_protocol::time::Instant;
+use kommit_protocol::units::NodeId;
+
+use super::nodes::{LeastLoaded, Readiness};
+use super::{Network, Phase, Purpose};
+use crate::boundary::{Completed, ConnectionId, NetAction};
+use crate::config::RecoveryStrategy;
+use crate::connection::{Connection, ConnectionState};
+use crate::failures::Cause;
+use crate::metadata::MetadataError;
+use crate::versions::VersionLimits;
+
+impl<T> Network<T> {
+    /// Does everything that is due, and hands out all actions and completions since the last turn. Gives the next deadline.
+    ///
+    /// May be called as often as one likes: a turn in which nothing is due does nothing. Actions must be carried out in their order.
+    pub fn turn(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<NetAction>,
+        completed: &mut Vec<Completed<T>>,
+    ) -> Instant {
+        let mut deadline = Instant::NEVER;
+        if self.phase == Phase::Open {
+            self.close_overdue(now);
+            self.close_idle(now);
+            self.close_drained(now);
+            self.rebootstrap_when_overdue(now);
+            deadline = self.update_metadata(now).min(self.next_timeout());
+        }
+        out.append(&mut self.actions);
+        completed.append(&mut self.completed);
+        deadline
+    }
+
+    /// N-61: gives up all connections to known nodes, and starts again from the bootstrap addresses.
+    pub(super) fn rebootstrap(&mut self, now: Instant) {
+        let nodes: Vec<NodeId> = self.cluster().nodes.keys().copied().collect();
+        for node in nodes {
+            self.cut(node, &Cause::Rebootstrap, now);
+        }
+        self.metadata.rebootstrap(now);
+    }
+
+    /// N-14: connections that were not established in time; N-27: those that owe an answer for too long.
+    fn close_overdue(&mut self, now: Instant) {
+        let timeout = self.config.request_timeout;
+        let cause = |connection: &Connection<Purpose<T>>| {
+            if connection
+                .setup_deadline()
+                .is_some_and(|deadline| deadline <= now)
+            {
+                return Some(Cause::SetupTimeout);
+            }
+            let (deadline, key) = connection.session()?.first_deadline(timeout)?;
+            (deadline <= now).then_some(Cause::RequestTimeout(key, timeout))
+        };
+        let overdue: Vec<(NodeId, Cause)> = self
+            .connections
+            .iter()
+            .filter_map(|(node, connection)| Some((*node, cause(connection)?)))
+            .collect();
+        for (node, cause) in overdue {
+            self.cut(node, &cause, now);
+        }
+    }
+
+    /// N-19: at most one idle connection per turn, the oldest first. One that owes an answer is not idle.
+    fn close_idle(&mut self, now: Instant) {
+        if let Some((_, node)) = self.first_idle().filter(|(deadline, _)| *deadline <= now) {
+            self.cut(node, &Cause::Idle, now);
+        }
+    }
+
+    fn first_idle(&self) -> Option<(Instant, NodeId)> {
+        let max_idle = self.config.connections_max_idle?;
+        let sessions = self
+            .connections
+            .iter()
+            .filter_map(|(node, connection)| Some((node, connection.session()?)));
+        let quiet = sessions.filter(|(_, session)| session.in_flight_count() == 0);
+        quiet
+            .map(|(node, session)| (session.last_activity() + max_idle, *node))
+            .min()
+    }
+
+    /// A connection to an address that its node has left is closed when its last answer has come.
+    fn close_drained(&mut self, now: Instant) {
+        let is_drained = |connection: &Connection<Purpose<T>>| {
+            let is_empty = connection
+                .session()
+                .is_some_and(|session| session.in_flight_count() == 0);
+            connection.state() == ConnectionState::Draining && is_empty
+        };
+        let drained = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| is_drained(connection));
+        let drained: Vec<NodeId> = drained.map(|(node, _)| *node).collect();
+        for node in drained {
+            self.cut(node, &Cause::Moved, now);
+        }
+    }
+
+    /// N-61 (b).
+    fn rebootstrap_when_overdue(&mut self, now: Instant) {
+        if self.rebootstrap_at().is_some_and(|deadline| deadline <= now) {
+            self.rebootstrap(now);
+        }
+    }
+
+    fn rebootstrap_at(&self) -> Option<Instant> {
+        match self.config.recovery {
+            RecoveryStrategy::None => None,
+            RecoveryStrategy::Rebootstrap { trigger } => Some(self.metadata.attempts_since()? + trigger),
+        }
+    }
+
+    /// N-60: asks for metadata when that is due and a node can be asked. Gives the moment at which to look again.
+    fn update_metadata(&mut self, now: Instant) -> Instant {
+        match self.metadata.schedule().next_update() {
+            None => return Instant::NEVER,
+            Some(next) if next > now => return next,
+            Some(_) => {}
+        }
+        self.metadata.attempt(now);
+        let mut choice = self.least_loaded(now);
+        if choice
+            == (LeastLoaded {
+                node: None,
+                readiness: Readiness::NoNodeIsReady,
+            })
+            && self.may_rebootstrap()
+        {
+            self.metadata.rebootstrap(now);
+            choice = self.least_loaded(now);
+        }
+        let Some(node) = choice.node else {
+            return self.next_chance(now);
+        };
+        if let Some(id) = self.sendable(node, now) {
+            return self.ask_metadata(id, now);
+        }
+        if self.may_start(node, now) && !self.is_connecting_to_known_node() {
+            self.start(node, now);
+        }
+        // What comes next is an event, or the time-out of the connection set-up.
+        Instant::NEVER
+    }
+
+    fn ask_metadata(&mut self, id: ConnectionId, now: Instant) -> Instant {
+        match self.choose_version(id, ApiKey::Metadata, VersionLimits::ANY) {
+            Ok(version) => {
+                let (update, request) = self.metadata.begin_update(now);
+                self.transmit(id, &request, version, Purpose::Metadata(update), now);
+                Instant::NEVER
+            }
+            Err(reason) => {
+                // N-41: a mismatch of our own request is a failed update, and fatal for those who wait.
+                let jitter = self.draw();
+                self.metadata.update_failed(now, jitter);
+                self.metadata.fail(MetadataError::UnsupportedVersion {
+                    reason: reason.into(),
+                });
+                self.metadata.schedule().next_update().unwrap_or(Instant::NEVER)
+            }
+        }
+    }
+
+    /// N-61 (a) makes sense only when there is something to go back from.
+    fn may_rebootstrap(&self) -> bool {
+        matches!(self.config.recovery, RecoveryStrategy::Rebootstrap { .. }) && !self.cluster().is_bootstrap()
+    }
+
+    fn is_connecting_to_known_node(&self) -> bool {
+        let mut nodes = self.cluster().nodes.keys();
+        nodes.any(|node| self.connection_state(*node) == ConnectionState::Connecting)
+    }
+
+    /// When the first known node may be connected to, or is no longer throttled.
+    fn next_chance(&self, now: Instant) -> Instant {
+        let cluster = Arc::clone(self.cluster());
+        let chances = cluster
+            .nodes
+            .keys()
+            .map(|node| self.poll_deadline(*node, now))
+            .filter(|chance| *chance > now);
+        chances.min().unwrap_or(Instant::NEVER)
+    }
+
+    fn next_timeout(&self) -> Instant {
+        let timeout = self.config.request_timeout;
+        let of_connection = |connection: &Connection<Purpose<T>>| {
+            let answer = connection
+                .session()
+                .and_then(|session| session.first_deadline(timeout));
+            let answer = answer.map(|(deadline, _)| deadline);
+            connection.setup_deadline().into_iter().chain(answer).min()
+        };
+        let connections = self.connections.values().filter_map(of_connection);
+        let idle = self.first_idle().map(|(deadline, _)| deadline);
+        connections
+            .chain(idle)
+            .chain(self.rebootstrap_at())
+            .min()
+            .unwrap_or(Instant::NEVER)
+    }
+}
