@@ -275,3 +275,6 @@ pub enum RecordProblem {
     #[error("bytes are left behind its last header")]
     TrailingBytes,
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,13 +37,27 @@ pub struct RequestHeader {
 impl RequestHeader {
     /// Writes the header: with tagged fields when the request's version is flexible.
     pub fn encode(&self, w: &mut Writer) {
-        self.api_key.encode(w, HEADER);
-        self.api_version.encode(w, HEADER);
-        self.correlation_id.encode(w, HEADER);
-        self.client_id.encode(w, HEADER);
-        if is_flexible_request(self.api_key, self.api_version) {
-            w.put_unsigned_varint(0);
-        }
+        put_request_header(
+            w,
+            (self.api_key, self.api_version),
+            self.correlation_id,
+            self.client_id.as_deref(),
+        );
+    }
+}
+
+fn put_request_header(
+    w: &mut Writer,
+    (key, version): (i16, i16),
+    correlation_id: i32,
+    client_id: Option<&str>,
+) {
+    key.encode(w, HEADER);
+    version.encode(w, HEADER);
+    correlation_id.encode(w, HEADER);
+    w.put_string(client_id, HEADER);
+    if is_flexible_request(key, version) {
+        w.put_unsigned_varint(0);
     }
 }
 

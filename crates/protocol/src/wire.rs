@@ -330,3 +330,152 @@ impl TaggedFields {
         w.put_slice(&self.fields.bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLASSIC: Version = Version {
+        number: 0,
+        flexible: false,
+    };
+    const COMPACT: Version = Version {
+        number: 9,
+        flexible: true,
+    };
+
+    fn decode<T: Field>(bytes: &[u8], version: Version) -> Result<T, Problem> {
+        T::decode(&mut Reader::new(Bytes::copy_from_slice(bytes)), version).map_err(|error| error.problem)
+    }
+
+    /// B-12: a count beyond the frame is an error before any memory is taken.
+    #[test]
+    fn a_count_that_the_frame_cannot_hold_is_refused() {
+        let declared = |count: i32| [&count.to_be_bytes()[..], &[0; 8]].concat();
+        let refused = |count| Problem::CountBeyondEnd { count, remaining: 8 };
+        assert_eq!(decode::<Vec<i64>>(&declared(2), CLASSIC), Err(refused(2)));
+        assert_eq!(decode::<Vec<i64>>(&declared(1), CLASSIC), Ok(vec![0]));
+        assert_eq!(
+            decode::<Vec<i64>>(&declared(i32::MAX), CLASSIC),
+            Err(refused(i32::MAX as usize))
+        );
+        assert_eq!(decode::<Vec<String>>(&declared(5), CLASSIC), Err(refused(5)));
+        let compact = decode::<Vec<i64>>(&[0xff, 0xff, 0xff, 0xff, 0x0f, 1], COMPACT);
+        assert_eq!(
+            compact,
+            Err(Problem::CountBeyondEnd {
+                count: u32::MAX as usize - 1,
+                remaining: 1
+            })
+        );
+    }
+
+    /// The first allocation of an array never takes more memory than there are bytes left.
+    #[test]
+    fn a_declared_count_takes_no_more_memory_than_the_frame_has() {
+        struct Large(#[allow(dead_code, reason = "only its size matters")] [u8; 300]);
+        for remaining in [0, 299, 300, 900, 1 << 20] {
+            for count in [0, 1, 3, remaining] {
+                let first = first_capacity::<Large>(count, remaining);
+                assert!(first <= count && first * size_of::<Large>() <= remaining);
+            }
+        }
+        assert_eq!(first_capacity::<i64>(100, 800), 100);
+    }
+
+    /// B-12: a negative length is null where null is allowed, and an error elsewhere.
+    #[test]
+    fn negative_lengths_are_null() {
+        assert_eq!(decode::<Option<String>>(&[0xff, 0xfe], CLASSIC), Ok(None));
+        assert_eq!(
+            decode::<String>(&[0xff, 0xff], CLASSIC),
+            Err(Problem::NullNotAllowed)
+        );
+        assert_eq!(decode::<Option<Vec<i8>>>(&[0x80, 0, 0, 0], CLASSIC), Ok(None));
+        assert_eq!(
+            decode::<Vec<i8>>(&[0xff; 4], CLASSIC),
+            Err(Problem::NullNotAllowed)
+        );
+        assert_eq!(decode::<Option<Bytes>>(&[0], COMPACT), Ok(None));
+        assert_eq!(decode::<Bytes>(&[0], COMPACT), Err(Problem::NullNotAllowed));
+    }
+
+    /// B-12: text that is not UTF-8 is tolerated.
+    #[test]
+    fn bytes_that_are_not_text_are_replaced() {
+        assert_eq!(
+            decode::<String>(&[0, 3, b'a', 0xff, b'b'], CLASSIC),
+            Ok("a\u{fffd}b".to_owned())
+        );
+    }
+
+    /// W-6: at most five bytes and 32 bits.
+    #[test]
+    fn a_varint_has_at_most_five_bytes() {
+        let varint = |bytes: &[u8]| Reader::new(Bytes::copy_from_slice(bytes)).take_unsigned_varint();
+        for value in [0, 1, 127, 128, 16_383, 16_384, u32::MAX] {
+            let mut w = Writer::default();
+            w.put_unsigned_varint(value);
+            assert_eq!(w.len(), unsigned_varint_len(u64::from(value)));
+            assert_eq!(varint(&w.into_bytes()), Ok(value));
+        }
+        let problem = |bytes: &[u8]| varint(bytes).map_err(|error| error.problem);
+        assert_eq!(
+            problem(&[0xff, 0xff, 0xff, 0xff, 0x1f]),
+            Err(Problem::VarintTooLong)
+        );
+        assert_eq!(
+            problem(&[0x80, 0x80, 0x80, 0x80, 0x80, 0]),
+            Err(Problem::VarintTooLong)
+        );
+        assert_eq!(
+            problem(&[0x80, 0x80]),
+            Err(Problem::Truncated {
+                needed: 1,
+                remaining: 0
+            })
+        );
+    }
+
+    /// KIP-482: tags that nobody knows are passed over, and a tag cannot reach beyond its frame.
+    #[test]
+    fn unknown_tags_are_passed_over() {
+        let mut r = Reader::new(Bytes::from_static(&[2, 7, 1, 42, 9, 2, 1, 1, 99]));
+        assert_eq!(r.take_tagged_fields(pass_over), Ok(()));
+        assert_eq!(r.remaining(), 1);
+        let mut r = Reader::new(Bytes::from_static(&[1, 7, 3, 0, 0]));
+        let error = r.take_tagged_fields(pass_over).expect_err("two of three bytes");
+        assert_eq!(
+            error.problem,
+            Problem::Truncated {
+                needed: 3,
+                remaining: 2
+            }
+        );
+    }
+
+    /// A version that is not flexible cannot express a longer text; the frame stays readable.
+    #[test]
+    fn a_text_beyond_two_bytes_of_length_is_cut_at_a_character() {
+        let text = "a".repeat(i16::MAX as usize - 1) + "öö";
+        let mut w = Writer::default();
+        text.encode(&mut w, CLASSIC);
+        assert_eq!(
+            decode::<String>(&w.into_bytes(), CLASSIC).map(|text| text.len()),
+            Ok(i16::MAX as usize - 1)
+        );
+    }
+
+    /// An error names the innermost field and its place.
+    #[test]
+    fn an_error_says_where_it_is() {
+        let mut r = Reader::new(Bytes::from_static(&[0, 0, 0, 1, 0, 5, b'x']));
+        let error = r
+            .take::<Vec<String>>("names", CLASSIC)
+            .expect_err("four bytes are missing");
+        assert_eq!(
+            error.to_string(),
+            "field names at byte 6: 5 bytes are needed and 1 are left"
+        );
+    }
+}

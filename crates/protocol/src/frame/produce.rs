@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{LENGTH_PREFIX, RequestHeader};
+use super::{LENGTH_PREFIX, put_request_header};
 use crate::api::ApiKey;
 use crate::units::{PartitionId, TopicId};
 use crate::wire::{Field, Version, Writer};
@@ -54,13 +54,12 @@ impl ProduceFrame<'_> {
     }
 
     fn put_head(&self, w: &mut Writer, correlation_id: i32, client_id: Option<&str>, version: Version) {
-        let header = RequestHeader {
-            api_key: ApiKey::Produce.code(),
-            api_version: self.version,
+        put_request_header(
+            w,
+            (ApiKey::Produce.code(), self.version),
             correlation_id,
-            client_id: client_id.map(str::to_owned),
-        };
-        header.encode(w);
+            client_id,
+        );
         w.put_string(self.transactional_id, version);
         self.acks.encode(w, version);
         self.timeout_ms.encode(w, version);
