@@ -9,7 +9,8 @@ use kommit_protocol::units::{Identity, ProducerEpoch};
 
 use super::partitions::check_identity;
 use super::producer_ids::ProducerIds;
-use super::state::{Ending, LAST_CLIENT_EPOCH, State, StateName, Transaction, Transit, is_exhausted};
+use super::state::{Ending, LAST_CLIENT_EPOCH, State, StateName, is_exhausted};
+use super::transaction::{Transaction, Transit};
 use super::{Scene, TransactionCoordinator};
 use crate::coordinator::interface::{MarkerOutcome, TransactionVersion};
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::{Identity, NodeId, ProducerEpoch};
 
-use super::state::{State, Transaction, Transit};
+use super::state::State;
+use super::transaction::{Transaction, Transit};
 use super::{Scene, TransactionCoordinator};
 use crate::coordinator::interface::{ClusterView, CoordinatorConfig, CoordinatorKind, ShardState};
 

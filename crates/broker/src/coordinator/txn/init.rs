@@ -6,7 +6,8 @@ use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::units::{Identity, ProducerEpoch};
 
 use super::end::bumped_abort;
-use super::state::{Ending, Fence, State, Transaction, TransactionTimeout, Transit, is_exhausted};
+use super::state::{Ending, Fence, State, TransactionTimeout, is_exhausted};
+use super::transaction::{Transaction, Transit};
 use super::{Scene, TransactionCoordinator};
 use crate::coordinator::interface::TransactionVersion;
 

@@ -1,6 +1,6 @@
 //! The transaction coordinator: one value that knows every transactional id and writes the markers that end transactions.
 //!
-//! Reading order: [`state`] (what a transactional id can be), [`init`], [`partitions`] and [`end`] (what a request does to it: a
+//! Reading order: [`state`] and [`transaction`] (what a transactional id can be), [`init`], [`partitions`] and [`end`] (what a request does to it: a
 //! pure decision, then one transition), [`expiry`] (what time does to it), [`queries`] (what can be seen of it),
 //! [`requests`] (messages in, messages out), [`producer_ids`].
 //!
@@ -17,6 +17,7 @@ mod requests;
 mod state;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +30,8 @@ pub(super) use self::requests::offsets_partition;
 
 use self::expiry::Timetable;
 use self::producer_ids::ProducerIds;
-use self::state::{State, Transaction, Transit};
+use self::state::State;
+use self::transaction::{Transaction, Transit};
 use super::interface::{
     Call, ClusterView, CoordinatorConfig, CoordinatorKind, MarkerWrite, Shard, ShardState,
     TransactionVersion, shard_number,

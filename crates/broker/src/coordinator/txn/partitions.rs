@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::units::{Identity, TopicPartition};
 
-use super::state::{Fence, Ongoing, State, Transaction, Transit};
+use super::state::{Fence, Ongoing, State};
+use super::transaction::{Transaction, Transit};
 use super::{Scene, TransactionCoordinator};
 use crate::coordinator::interface::TransactionVersion;
 

@@ -12,7 +12,8 @@ use kommit_protocol::messages::{
 use kommit_protocol::units::{PartitionId, ProducerEpoch, ProducerId};
 
 use super::TransactionCoordinator;
-use super::state::{StateName, Transaction};
+use super::state::StateName;
+use super::transaction::Transaction;
 use crate::coordinator::interface::{Call, CoordinatorKind, ShardState};
 
 impl TransactionCoordinator {

@@ -14,12 +14,11 @@
 //! call, so nobody can meet it; what may remain of it, an epoch that was raised without being logged, is [`Fence::Raised`].
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use kommit_protocol::time::{Instant, Now};
-use kommit_protocol::units::{Identity, ProducerEpoch, ProducerId, TopicPartition};
+use kommit_protocol::units::{ProducerEpoch, ProducerId, TopicPartition};
 
-use crate::coordinator::interface::{MarkerOutcome, MarkerWrite, TransactionVersion};
+use crate::coordinator::interface::TransactionVersion;
 
 /// The epoch behind which a producer id is used up: the next one belongs to the coordinator (B-66).
 pub(super) const LAST_CLIENT_EPOCH: ProducerEpoch = ProducerEpoch(i16::MAX - 1);
@@ -223,167 +222,6 @@ impl State {
             Self::Ongoing(ongoing) => Some(&ongoing.partitions),
             Self::PrepareCommit(ending) | Self::PrepareAbort(ending) => Some(&ending.unwritten),
             Self::Empty | Self::CompleteCommit(_) | Self::CompleteAbort(_) | Self::Dead => None,
-        }
-    }
-}
-
-/// Everything that a transition sets; the rest of a [`Transaction`] follows from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Transit {
-    /// The id and epoch afterwards.
-    pub(super) identity: Identity,
-    /// The epoch before the bump, when a retry that still names it must be recognised.
-    pub(super) last_epoch: Option<ProducerEpoch>,
-    /// The timeout afterwards.
-    pub(super) timeout: TransactionTimeout,
-    /// The rules of the client that caused it.
-    pub(super) rules: TransactionVersion,
-    /// The state afterwards.
-    pub(super) target: State,
-}
-
-/// What the coordinator knows of one transactional id (B-58).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Transaction {
-    /// The present producer id.
-    pub(super) producer_id: ProducerId,
-    /// The producer id before the last transition; the same one unless that transition changed it.
-    pub(super) previous_producer_id: Option<ProducerId>,
-    /// The present epoch; none before the first InitProducerId is logged (B-59).
-    pub(super) epoch: Option<ProducerEpoch>,
-    /// See [`Transit::last_epoch`].
-    pub(super) last_epoch: Option<ProducerEpoch>,
-    /// How long its transactions may stay open.
-    pub(super) timeout: TransactionTimeout,
-    /// The rules under which it last moved.
-    pub(super) rules: TransactionVersion,
-    /// When it last moved.
-    pub(super) last_update: Instant,
-    /// Where it stands.
-    pub(super) state: State,
-    /// The transition that waits for the log (B-67).
-    pub(super) pending: Option<Transit>,
-}
-
-impl Transaction {
-    /// B-59: a transactional id that was never seen before.
-    pub(super) fn new(producer_id: ProducerId, timeout: TransactionTimeout, now: Now) -> Self {
-        Self {
-            producer_id,
-            previous_producer_id: None,
-            epoch: None,
-            last_epoch: None,
-            timeout,
-            rules: TransactionVersion::V0,
-            last_update: now.instant,
-            state: State::Empty,
-            pending: None,
-        }
-    }
-
-    /// Puts a logged transition into effect.
-    pub(super) fn complete(&mut self, transit: Transit, now: Instant) {
-        debug_assert!(
-            transit.target.name().may_follow(self.state.name(), transit.rules),
-            "only legal transitions are logged"
-        );
-        self.pending = None;
-        self.previous_producer_id = Some(self.producer_id);
-        self.producer_id = transit.identity.id;
-        self.epoch = Some(transit.identity.epoch);
-        self.last_epoch = transit.last_epoch;
-        self.timeout = transit.timeout;
-        self.rules = transit.rules;
-        self.last_update = now;
-        self.state = transit.target;
-    }
-
-    /// B-94: the transition behind the last marker, if it is time for it. B-89: a used-up epoch is left behind with its id.
-    pub(super) fn completion(&self) -> Option<Transit> {
-        let (ending, target) = match &self.state {
-            State::PrepareCommit(ending) => (
-                ending,
-                State::CompleteCommit(Ended {
-                    started: ending.started,
-                }),
-            ),
-            State::PrepareAbort(ending) => (
-                ending,
-                State::CompleteAbort(Ended {
-                    started: ending.started,
-                }),
-            ),
-            State::Empty
-            | State::Ongoing(_)
-            | State::CompleteCommit(_)
-            | State::CompleteAbort(_)
-            | State::Dead => return None,
-        };
-        if !ending.unwritten.is_empty() || self.pending.is_some() {
-            return None;
-        }
-        let identity = match ending.next_producer_id {
-            Some(id) => Identity {
-                id,
-                epoch: ProducerEpoch::FIRST,
-            },
-            None => Identity {
-                id: self.producer_id,
-                epoch: self.epoch?,
-            },
-        };
-        Some(Transit {
-            identity,
-            last_epoch: self.last_epoch,
-            timeout: self.timeout,
-            rules: self.rules,
-            target,
-        })
-    }
-
-    /// B-91: one marker for each partition that lacks it.
-    pub(super) fn markers(&self, transactional_id: &Arc<str>, coordinator_epoch: i32) -> Vec<MarkerWrite> {
-        let (ending, outcome) = match &self.state {
-            State::PrepareCommit(ending) => (ending, MarkerOutcome::Commit),
-            State::PrepareAbort(ending) => (ending, MarkerOutcome::Abort),
-            State::Empty
-            | State::Ongoing(_)
-            | State::CompleteCommit(_)
-            | State::CompleteAbort(_)
-            | State::Dead => return Vec::new(),
-        };
-        let Some(epoch) = self.epoch else {
-            return Vec::new();
-        };
-        ending
-            .unwritten
-            .iter()
-            .map(|topic_partition| MarkerWrite {
-                transactional_id: Arc::clone(transactional_id),
-                topic_partition: topic_partition.clone(),
-                identity: Identity {
-                    id: self.producer_id,
-                    epoch,
-                },
-                outcome,
-                coordinator_epoch,
-                transaction_version: self.rules,
-            })
-            .collect()
-    }
-
-    /// B-5: what is left after the coordinator restarted: what the log says, nothing that was on its way there.
-    pub(super) fn reload(&mut self) {
-        self.pending = None;
-        if let State::Ongoing(ongoing) = &mut self.state
-            && let Fence::Raised {
-                logged_epoch,
-                logged_last_epoch,
-            } = ongoing.fence
-        {
-            self.epoch = Some(logged_epoch);
-            self.last_epoch = logged_last_epoch;
-            ongoing.fence = Fence::None;
         }
     }
 }

@@ -1,0 +1,8 @@
+//! Scenes with the transaction coordinator, one file per request.
+
+mod end;
+mod expiry;
+mod init;
+mod markers;
+mod partitions;
+mod queries;
