@@ -1,1 +1,38 @@
-//! Placeholder.
+//! Records in, batches out, within a fixed memory.
+//!
+//! Two halves, made by [`accumulator()`]. The [`Accumulator`] is shared by the tasks that send: [`gate`] (may a record enter),
+//! [`partitioner`] and `topic` (where does it go), `accumulator` and `queue` (into which batch), `pool` (in which memory), `doorbell` (who
+//! must know). The [`Drainer`] belongs to the sender core: which partitions are ready, in which order batches leave, and how they end.
+//! Between them: [`batch`] (a batch's stages), [`completion`] and [`error`] (what the sender of a record gets).
+//!
+//! This crate knows no brokers beyond their numbers, no transactions (it asks a gate), no clock and no runtime.
+
+mod accumulator;
+pub mod batch;
+pub mod completion;
+pub mod config;
+mod doorbell;
+mod drainer;
+pub mod error;
+pub mod gate;
+mod incomplete;
+pub mod partitioner;
+mod pool;
+mod queue;
+mod random;
+mod topic;
+
+pub use accumulator::{Accumulator, AppendRefusal, accumulator};
+pub use batch::{BytesInUse, RecordRef, Stamp, StampScope, StampedBatch};
+pub use completion::{BatchFailure, BatchWatch, Delivery, RecordMetadata, Settled};
+pub use config::{AccumulatorConfig, Compression, Partitioning};
+pub use drainer::{
+    Completing, DrainGate, Drained, Drainer, ExpiredBatch, Leader, Left, Ready, RestampRefusal,
+};
+pub use error::{Consequence, Fate, Progress, SendError, SendErrorKind};
+pub use gate::{GateReason, GateState, SendGate, TransactionNumber};
+pub use incomplete::NothingIncomplete;
+pub use kommit_protocol::batch::HeaderRef;
+pub use partitioner::{Partitioner, Partitions, murmur2};
+pub use pool::{Page, PageWait, PoolRefusal};
+pub use topic::{Destination, TopicQueues};

@@ -1,0 +1,306 @@
+//! The half of the accumulator that application tasks share: from a record to its delivery.
+//!
+//! Who enters: `send`, many tasks at once. One lock per record, no allocation per record, no waiting: when a new batch needs memory, the
+//! caller is told how much, and gets it from the pool. Knows neither brokers nor the state of transactions; it asks the gate.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use dashmap::DashMap;
+use kommit_protocol::time::Now;
+use kommit_protocol::units::{PartitionId, PartitionIndex};
+use thiserror::Error;
+
+use crate::batch::{OpenBatch, RecordRef};
+use crate::completion::Delivery;
+use crate::config::AccumulatorConfig;
+use crate::doorbell::Doorbell;
+use crate::drainer::Drainer;
+use crate::gate::{GateReason, SendGate, TransactionNumber};
+use crate::incomplete::Incomplete;
+use crate::partitioner::Switching;
+use crate::pool::{Page, PageWait, Pool, PoolRefusal};
+use crate::queue::{Appended, Entry, Fill, NotAppended, PartitionQueue, Ring};
+use crate::topic::{Destination, Place, TopicQueues};
+
+/// How often an append follows a sticky partition that others keep switching, before it stays where it is.
+const FOLLOWED_SWITCHES: u32 = 16;
+
+/// Whether an append gives way when the sticky partition changes under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Follow {
+    Switches,
+    Nothing,
+}
+
+/// Creates both halves: the one that application tasks share, and the one that the sender core owns. `ring` is called, from any task and
+/// possibly under a partition's lock, whenever a sleeping core has to be woken; it must not block.
+pub fn accumulator(
+    config: AccumulatorConfig,
+    ring: impl Fn() + Send + Sync + 'static,
+) -> (Arc<Accumulator>, Drainer) {
+    let doorbell = Arc::new(Doorbell::new(ring));
+    let accumulator = Arc::new(Accumulator {
+        gate: SendGate::new(),
+        pool: Arc::new(Pool::new(
+            config.buffer_memory,
+            config.batch_size.max(1),
+            Arc::clone(&doorbell),
+        )),
+        doorbell,
+        topics: DashMap::new(),
+        next_index: AtomicU32::new(0),
+        incomplete: Arc::default(),
+        config,
+    });
+    let drainer = Drainer::new(Arc::clone(&accumulator));
+    (accumulator, drainer)
+}
+
+/// Why a record was not appended. Nothing of it is left behind (D-9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AppendRefusal {
+    /// A new batch is needed: come again with a page of this many bytes.
+    #[error("a page of {0} bytes is needed")]
+    NeedsPage(usize),
+    /// The gate does not admit the record.
+    #[error("the record was refused: {0}")]
+    Refused(GateReason),
+    /// The record can never be sent (P-15).
+    #[error("the record of up to {size} bytes is larger than {limit}")]
+    TooLarge {
+        /// The upper bound of the record's batch in bytes.
+        size: usize,
+        /// The smaller one of `max.request.size` and `buffer.memory`.
+        limit: usize,
+    },
+    /// The topic has no such partition.
+    #[error("the topic has {count} partition(s) and no partition {partition}")]
+    UnknownPartition {
+        /// The partition that was asked for.
+        partition: PartitionId,
+        /// How many partitions the handle knows.
+        count: u32,
+    },
+}
+
+/// The half that application tasks share (rooms 1 to 3).
+pub struct Accumulator {
+    pub(crate) gate: SendGate,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) doorbell: Arc<Doorbell>,
+    pub(crate) topics: DashMap<Arc<str>, Arc<TopicQueues>>,
+    pub(crate) incomplete: Arc<Incomplete>,
+    pub(crate) config: AccumulatorConfig,
+    next_index: AtomicU32,
+}
+
+impl Accumulator {
+    /// The handle of a topic that has at least this many partitions. The queues of a partition are the same in all handles.
+    pub fn topic(&self, name: &str, partition_count: u32) -> Arc<TopicQueues> {
+        if let Some(known) = self.known_topic(name)
+            && known.partition_count() >= partition_count
+        {
+            return known;
+        }
+        let name: Arc<str> = Arc::from(name);
+        let mut entry = self
+            .topics
+            .entry(Arc::clone(&name))
+            .or_insert_with(|| Arc::new(TopicQueues::new(name, partition_count, self.config.seed)));
+        if entry.partition_count() < partition_count {
+            let grown = entry.grown_to(partition_count);
+            *entry = Arc::new(grown);
+        }
+        Arc::clone(&entry)
+    }
+
+    /// Chooses where a record goes; to be asked once per record, before the first try to append it (A-23 … A-33).
+    ///
+    /// # Errors
+    ///
+    /// [`AppendRefusal::UnknownPartition`] when the named or chosen partition is not one of the topic's.
+    pub fn destination<'t>(
+        &self,
+        topic: &'t TopicQueues,
+        named: Option<PartitionId>,
+        record: &RecordRef<'_>,
+    ) -> Result<Destination<'t>, AppendRefusal> {
+        topic.destination(named, record.key, record.value, &self.config.partitioning)
+    }
+
+    /// Encodes a record into the open batch of its partition. Never waits.
+    ///
+    /// `page` is used when a new batch is needed, and else left for the next record; a page that is too small goes back to the pool.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendRefusal::NeedsPage`] asks for another call with a page; every other refusal is final for this record.
+    pub fn append(
+        &self,
+        destination: &Destination<'_>,
+        record: &RecordRef<'_>,
+        page: &mut Option<Page>,
+        transaction: Option<TransactionNumber>,
+        now: Now,
+    ) -> Result<Delivery, AppendRefusal> {
+        let bound = self.bound_of(record)?;
+        page.take_if(|page| page.size() < bound);
+        let entry = Entry {
+            gate: &self.gate,
+            incomplete: &self.incomplete,
+            transaction,
+            now,
+        };
+        for _switch in 0..FOLLOWED_SWITCHES {
+            let appended = self.append_once(destination, record, page, entry, Follow::Switches);
+            if !matches!(appended, Err(NotAppended::Moved)) {
+                return appended.map_err(|why| self.refusal(why, bound));
+            }
+        }
+        let appended = self.append_once(destination, record, page, entry, Follow::Nothing);
+        appended.map_err(|why| self.refusal(why, bound))
+    }
+
+    /// A page if there is one now and nobody waits for it already.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn try_page(&self, size: usize) -> Result<Page, PoolRefusal> {
+        self.pool.try_page(size)
+    }
+
+    /// A page as soon as it is this task's turn.
+    pub fn page(&self, size: usize) -> PageWait<'_> {
+        self.pool.page(size)
+    }
+
+    /// The bytes of `buffer.memory` that are free now.
+    pub fn available_memory(&self) -> usize {
+        self.pool.available()
+    }
+
+    /// How many tasks wait for memory now.
+    pub fn waiting_for_memory(&self) -> usize {
+        self.pool.waiters()
+    }
+
+    /// accepts no record any more, wakes everybody who waits for memory, and lets the core send what is queued. Final.
+    pub fn close(&self) {
+        self.gate.close(GateReason::ProducerClosed);
+        self.pool.close();
+        self.doorbell.ring();
+    }
+
+    /// The gate, which the core moves and everybody may ask.
+    pub fn gate(&self) -> &SendGate {
+        &self.gate
+    }
+
+    fn known_topic(&self, name: &str) -> Option<Arc<TopicQueues>> {
+        self.topics.get(name).map(|topic| Arc::clone(&topic))
+    }
+
+    fn bound_of(&self, record: &RecordRef<'_>) -> Result<usize, AppendRefusal> {
+        let size = record.batch_upper_bound();
+        let limit = self.config.max_request_size.min(self.config.buffer_memory);
+        if size > limit {
+            Err(AppendRefusal::TooLarge { size, limit })
+        } else {
+            Ok(size)
+        }
+    }
+
+    fn append_once(
+        &self,
+        destination: &Destination<'_>,
+        record: &RecordRef<'_>,
+        page: &mut Option<Page>,
+        entry: Entry<'_>,
+        follow: Follow,
+    ) -> Result<Delivery, NotAppended> {
+        let topic = destination.topic;
+        let partition = match destination.place {
+            Place::Sticky => return self.append_sticky(topic, record, page, entry, follow),
+            Place::Fixed(partition) => partition,
+        };
+        let queue = topic.queue(partition);
+        let appended = queue.append(record, page, entry, |_fill| true);
+        self.follow_up(queue, appended)
+    }
+
+    fn append_sticky(
+        &self,
+        topic: &TopicQueues,
+        record: &RecordRef<'_>,
+        page: &mut Option<Page>,
+        entry: Entry<'_>,
+        follow: Follow,
+    ) -> Result<Delivery, NotAppended> {
+        let (sticky, batch_size, draw) = (topic.sticky(), self.config.batch_size, || topic.draw());
+        let partition = sticky.current(topic.partition_count(), draw);
+        let queue = topic.queue(partition);
+        let appended = queue.append(record, page, entry, |fill| {
+            if follow == Follow::Nothing {
+                return true;
+            }
+            // a switch that was deferred can be made now, without leaving a half-full batch behind.
+            if fill == Fill::AllFull {
+                sticky.count(partition, 0, Switching::Allowed, batch_size, draw);
+            }
+            sticky.is(partition)
+        });
+        if appended.result.is_ok() {
+            let switching = match appended.fill {
+                Fill::AllFull => Switching::Allowed,
+                Fill::HalfFull => Switching::Deferred,
+            };
+            sticky.count(partition, appended.grown_by, switching, batch_size, draw);
+        }
+        self.follow_up(queue, appended)
+    }
+
+    fn refusal(&self, why: NotAppended, bound: usize) -> AppendRefusal {
+        match why {
+            NotAppended::Refused(reason) => AppendRefusal::Refused(reason),
+            // Who follows no switches is never told of one; another call would be right.
+            NotAppended::NeedsPage | NotAppended::Moved => {
+                AppendRefusal::NeedsPage(bound.max(self.config.batch_size))
+            }
+        }
+    }
+
+    /// What an append leaves to be done outside of the queue's lock.
+    fn follow_up(&self, queue: &Arc<PartitionQueue>, appended: Appended) -> Result<Delivery, NotAppended> {
+        if let Some(full) = appended.closing {
+            self.close_batch(queue, full);
+        }
+        self.ring_if(queue, appended.ring);
+        appended.result
+    }
+
+    fn close_batch(&self, queue: &Arc<PartitionQueue>, full: OpenBatch) {
+        let ring = queue.put_closed(full.close());
+        self.ring_if(queue, ring);
+    }
+
+    fn ring_if(&self, queue: &Arc<PartitionQueue>, ring: Ring) {
+        if ring == Ring::Needed {
+            queue.index_or(|| PartitionIndex(self.next_index.fetch_add(1, Ordering::Relaxed)));
+            self.doorbell.ring_for(queue);
+        }
+    }
+}
+
+impl fmt::Debug for Accumulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accumulator")
+            .field("gate", &self.gate.state())
+            .field("pool", &self.pool)
+            .field("topics", &self.topics.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,499 @@
+//! Room 9: the outcome of a batch, shared by everybody who waits for one of its records.
+//!
+//! A completion is filled once and never changes. It knows nothing of the batch's bytes: an expired batch has its outcome while the wire
+//! may still read its page (S-45). Waiting costs no allocation per record.
+//!
+//! A batch that is split will get an outcome that points at the completions of its parts; [`Delivery`] and [`BatchWatch`] read the outcome
+//! in one place each, which is where they will follow it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::task::{Context, Poll, Waker};
+
+use kommit_protocol::units::{Offset, Timestamp, TopicPartition};
+
+use crate::error::{Fate, SendError, SendErrorKind};
+use crate::incomplete::Incomplete;
+
+/// Where a delivered record is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordMetadata {
+    /// The partition that holds the record.
+    pub topic_partition: TopicPartition,
+    /// The record's place; `None` when the broker did not tell (acks=0, or a duplicate it had seen before: P-25, S-65).
+    pub offset: Option<Offset>,
+    /// The broker's time when the topic keeps log-append times, else the record's own (W-18).
+    pub timestamp: Timestamp,
+    /// The key's length in bytes; `None` without a key.
+    pub serialized_key_size: Option<usize>,
+    /// The value's length in bytes; `None` without a value.
+    pub serialized_value_size: Option<usize>,
+}
+
+/// Why a batch failed, as a whole or record by record (S-72).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchFailure {
+    /// The error of every record that `listed` does not name.
+    unlisted: SendError,
+    /// Sorted by the record's index in the batch.
+    listed: Box<[(u32, SendError)]>,
+}
+
+impl BatchFailure {
+    /// Some records have an error of their own; all others get `unlisted`.
+    pub fn per_record(mut listed: Vec<(u32, SendError)>, unlisted: SendError) -> Self {
+        listed.sort_by_key(|(index, _)| *index);
+        Self {
+            unlisted,
+            listed: listed.into_boxed_slice(),
+        }
+    }
+
+    fn of(&self, index: u32) -> &SendError {
+        match self.listed.binary_search_by_key(&index, |(listed, _)| *listed) {
+            Ok(position) => &self.listed[position].1,
+            Err(_) => &self.unlisted,
+        }
+    }
+
+    fn at(mut self, topic_partition: &TopicPartition) -> Self {
+        self.unlisted = self.unlisted.at(topic_partition.clone());
+        for (_, error) in &mut self.listed {
+            *error = error.clone().at(topic_partition.clone());
+        }
+        self
+    }
+}
+
+impl From<SendError> for BatchFailure {
+    fn from(error: SendError) -> Self {
+        Self {
+            unlisted: error,
+            listed: Box::default(),
+        }
+    }
+}
+
+/// The end of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BatchOutcome {
+    Written {
+        base_offset: Option<Offset>,
+        log_append_time: Option<Timestamp>,
+    },
+    Failed(BatchFailure),
+}
+
+/// Whether an outcome was the first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The batch has its outcome since now.
+    Now,
+    /// The batch had its outcome before; this one was ignored.
+    Before,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    waker: Waker,
+    /// How many deliveries rely on this entry; an entry of one may be replaced by its owner.
+    sharers: usize,
+}
+
+/// The outcome of one batch and those who wait for it.
+#[derive(Debug)]
+pub(crate) struct BatchCompletion {
+    topic_partition: TopicPartition,
+    outcome: OnceLock<BatchOutcome>,
+    waiters: Mutex<Vec<Waiter>>,
+    incomplete: Arc<Incomplete>,
+}
+
+impl BatchCompletion {
+    pub(crate) fn topic_partition(&self) -> &TopicPartition {
+        &self.topic_partition
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.outcome.get().is_some()
+    }
+
+    pub(crate) fn settle(&self, outcome: BatchOutcome) -> Settled {
+        let outcome = match outcome {
+            BatchOutcome::Failed(failure) => BatchOutcome::Failed(failure.at(&self.topic_partition)),
+            written @ BatchOutcome::Written { .. } => written,
+        };
+        if self.outcome.set(outcome).is_err() {
+            return Settled::Before;
+        }
+        let waiters = std::mem::take(&mut *self.lock());
+        waiters.into_iter().for_each(|waiter| waiter.waker.wake());
+        self.incomplete.leave();
+        Settled::Now
+    }
+
+    pub(crate) fn watch(self: &Arc<Self>) -> BatchWatch {
+        BatchWatch {
+            completion: Arc::clone(self),
+            place: None,
+        }
+    }
+
+    /// The outcome, or a registration of the task that asks. `place` is the caller's entry among the waiters.
+    ///
+    /// The list never holds more entries than there are deliveries and watches: the last entry is shared when it is the same task's,
+    /// and an entry that nobody shares is replaced in place.
+    fn poll(&self, place: &mut Option<usize>, context: &Context<'_>) -> Poll<&BatchOutcome> {
+        if let Some(outcome) = self.outcome.get() {
+            return Poll::Ready(outcome);
+        }
+        let mut waiters = self.lock();
+        // The outcome may have come before the lock: then the waiters have been woken without us.
+        if let Some(outcome) = self.outcome.get() {
+            return Poll::Ready(outcome);
+        }
+        let waker = context.waker();
+        if let Some(own) = place.and_then(|position| waiters.get_mut(position)) {
+            if own.waker.will_wake(waker) {
+                return Poll::Pending;
+            }
+            if own.sharers == 1 {
+                own.waker.clone_from(waker);
+                return Poll::Pending;
+            }
+            own.sharers -= 1;
+        }
+        match waiters.last_mut() {
+            Some(last) if last.waker.will_wake(waker) => last.sharers += 1,
+            _ => waiters.push(Waiter {
+                waker: waker.clone(),
+                sharers: 1,
+            }),
+        }
+        *place = Some(waiters.len() - 1);
+        Poll::Pending
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Waiter>> {
+        self.waiters
+            .lock()
+            .expect("nothing panics while the waiters are locked")
+    }
+}
+
+/// The promise that a batch gets an outcome. It travels with the batch through its stages; dropped without an outcome, it gives one, so
+/// that no record is ever lost silently (P-47).
+#[derive(Debug)]
+pub(crate) struct Promise {
+    completion: Arc<BatchCompletion>,
+}
+
+impl Promise {
+    /// A promise for a batch that has been counted as incomplete already.
+    pub(crate) fn counted(topic_partition: TopicPartition, incomplete: Arc<Incomplete>) -> Self {
+        let (outcome, waiters) = (OnceLock::new(), Mutex::new(Vec::new()));
+        Self {
+            completion: Arc::new(BatchCompletion {
+                topic_partition,
+                outcome,
+                waiters,
+                incomplete,
+            }),
+        }
+    }
+
+    pub(crate) fn completion(&self) -> &Arc<BatchCompletion> {
+        &self.completion
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if !self.completion.is_settled() {
+            let error = SendError::new(SendErrorKind::ProducerGone).with_fate(Fate::MayBeWritten);
+            self.completion.settle(BatchOutcome::Failed(error.into()));
+        }
+    }
+}
+
+/// What was known of a record when it was appended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordFacts {
+    pub(crate) timestamp: Timestamp,
+    pub(crate) key_size: Option<usize>,
+    pub(crate) value_size: Option<usize>,
+}
+
+/// A record on its way: a future of its metadata or its error.
+///
+/// # Cancel safety
+///
+/// Dropping a delivery changes nothing about the record, which is sent all the same. It may be polled again after it was ready and gives
+/// the same result.
+#[derive(Debug)]
+#[must_use = "a record is delivered without it, but only the delivery tells whether it was"]
+pub struct Delivery {
+    completion: Arc<BatchCompletion>,
+    index: u32,
+    facts: RecordFacts,
+    place: Option<usize>,
+}
+
+impl Delivery {
+    pub(crate) fn new(completion: Arc<BatchCompletion>, index: u32, facts: RecordFacts) -> Self {
+        Self {
+            completion,
+            index,
+            facts,
+            place: None,
+        }
+    }
+
+    /// The partition that the record was appended for.
+    pub fn topic_partition(&self) -> &TopicPartition {
+        self.completion.topic_partition()
+    }
+
+    /// The result, or `None` while there is none.
+    pub fn outcome(&self) -> Option<Result<RecordMetadata, SendError>> {
+        self.completion.outcome.get().map(|outcome| self.of(outcome))
+    }
+
+    fn of(&self, outcome: &BatchOutcome) -> Result<RecordMetadata, SendError> {
+        match outcome {
+            BatchOutcome::Failed(failure) => Err(failure.of(self.index).clone()),
+            BatchOutcome::Written {
+                base_offset,
+                log_append_time,
+            } => Ok(RecordMetadata {
+                topic_partition: self.completion.topic_partition.clone(),
+                offset: base_offset.map(|base| base.plus(u64::from(self.index))),
+                timestamp: log_append_time.unwrap_or(self.facts.timestamp),
+                serialized_key_size: self.facts.key_size,
+                serialized_value_size: self.facts.value_size,
+            }),
+        }
+    }
+}
+
+impl Future for Delivery {
+    type Output = Result<RecordMetadata, SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        match this.completion.poll(&mut this.place, context) {
+            Poll::Ready(outcome) => Poll::Ready(this.of(outcome)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// Waits for a batch to get any outcome: what a flush is made of.
+///
+/// # Cancel safety
+///
+/// Dropping a watch changes nothing about the batch.
+#[derive(Debug)]
+pub struct BatchWatch {
+    completion: Arc<BatchCompletion>,
+    place: Option<usize>,
+}
+
+impl BatchWatch {
+    /// Whether the batch has its outcome.
+    pub fn is_done(&self) -> bool {
+        self.completion.is_settled()
+    }
+}
+
+impl Future for BatchWatch {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.completion.poll(&mut this.place, context).map(|_outcome| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use kommit_protocol::error_code::ErrorCode;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    struct Task {
+        counter: Arc<Counter>,
+        waker: Waker,
+    }
+
+    fn task() -> Task {
+        let counter = Arc::new(Counter::default());
+        Task {
+            waker: Waker::from(Arc::clone(&counter)),
+            counter,
+        }
+    }
+
+    impl Task {
+        fn poll(&self, delivery: &mut Delivery) -> Poll<Result<RecordMetadata, SendError>> {
+            Pin::new(delivery).poll(&mut Context::from_waker(&self.waker))
+        }
+
+        fn wakes(&self) -> usize {
+            self.counter.0.load(Ordering::SeqCst)
+        }
+    }
+
+    fn promise() -> Promise {
+        let incomplete = Arc::new(Incomplete::default());
+        incomplete.enter();
+        Promise::counted(TopicPartition::new("orders", 3), incomplete)
+    }
+
+    fn delivery(promise: &Promise, index: u32) -> Delivery {
+        let facts = RecordFacts {
+            timestamp: Timestamp(70),
+            key_size: None,
+            value_size: Some(1),
+        };
+        Delivery::new(Arc::clone(promise.completion()), index, facts)
+    }
+
+    fn written(base_offset: Option<i64>, log_append_time: Option<i64>) -> BatchOutcome {
+        BatchOutcome::Written {
+            base_offset: base_offset.map(Offset),
+            log_append_time: log_append_time.map(Timestamp),
+        }
+    }
+
+    fn waiters(promise: &Promise) -> usize {
+        promise.completion().lock().len()
+    }
+
+    /// the offset is base offset + index, the timestamp the record's own.
+    #[test]
+    fn a_record_gets_the_offset_of_its_place_in_the_batch() {
+        let promise = promise();
+        let delivery = delivery(&promise, 5);
+        assert_eq!(delivery.outcome(), None);
+        promise.completion().settle(written(Some(100), None));
+        let metadata = delivery.outcome().expect("settled").expect("written");
+        assert_eq!(
+            (metadata.offset, metadata.timestamp),
+            (Some(Offset(105)), Timestamp(70))
+        );
+        assert_eq!(
+            (metadata.serialized_key_size, metadata.serialized_value_size),
+            (None, Some(1))
+        );
+    }
+
+    /// A-91, W-18: no base offset means no offset; the broker's time replaces the record's.
+    #[test]
+    fn an_unknown_base_offset_gives_no_offset() {
+        let promise = promise();
+        let delivery = delivery(&promise, 5);
+        promise.completion().settle(written(None, Some(99)));
+        let metadata = delivery.outcome().expect("settled").expect("written");
+        assert_eq!((metadata.offset, metadata.timestamp), (None, Timestamp(99)));
+    }
+
+    /// the first outcome stays.
+    #[test]
+    fn a_batch_is_settled_once() {
+        let promise = promise();
+        let delivery = delivery(&promise, 0);
+        assert_eq!(promise.completion().settle(written(Some(1), None)), Settled::Now);
+        let error = SendError::new(SendErrorKind::ClosedForcefully);
+        assert_eq!(
+            promise.completion().settle(BatchOutcome::Failed(error.into())),
+            Settled::Before
+        );
+        assert!(delivery.outcome().expect("settled").is_ok());
+    }
+
+    /// every waiting task is woken, once.
+    #[test]
+    fn an_outcome_wakes_every_task_once() {
+        let promise = promise();
+        let (first, second) = (task(), task());
+        let mut deliveries: Vec<_> = (0..4).map(|index| delivery(&promise, index)).collect();
+        for delivery in &mut deliveries {
+            assert!(first.poll(delivery).is_pending());
+        }
+        assert!(second.poll(&mut deliveries[3]).is_pending());
+        promise.completion().settle(written(Some(0), None));
+        assert_eq!((first.wakes(), second.wakes()), (1, 1));
+        assert!(second.poll(&mut deliveries[3]).is_ready());
+    }
+
+    /// Bound: a delivery that moves between tasks again and again keeps one entry.
+    #[test]
+    fn waiting_again_and_again_does_not_grow_the_list() {
+        let promise = promise();
+        let tasks = [task(), task(), task()];
+        let mut deliveries: Vec<_> = (0..2).map(|index| delivery(&promise, index)).collect();
+        for turn in 0..30 {
+            for delivery in &mut deliveries {
+                assert!(tasks[turn % 3].poll(delivery).is_pending());
+            }
+        }
+        assert!(waiters(&promise) <= deliveries.len());
+        promise.completion().settle(written(Some(0), None));
+        assert!(tasks[29 % 3].wakes() >= 1);
+    }
+
+    /// S-72: listed records get their own error, the others the error of the batch.
+    #[test]
+    fn a_listed_record_gets_its_own_error() {
+        let promise = promise();
+        let own = SendError::new(SendErrorKind::Broker(ErrorCode::InvalidRecord));
+        let others = SendError::new(SendErrorKind::BatchHadInvalidRecords);
+        let failure = BatchFailure::per_record(vec![(4, own.clone()), (1, own)], others);
+        promise.completion().settle(BatchOutcome::Failed(failure));
+        let code = |index| {
+            delivery(&promise, index)
+                .outcome()
+                .expect("settled")
+                .expect_err("failed")
+                .code()
+        };
+        assert_eq!(
+            [0, 1, 2, 4].map(code),
+            [
+                None,
+                Some(ErrorCode::InvalidRecord),
+                None,
+                Some(ErrorCode::InvalidRecord)
+            ]
+        );
+    }
+
+    /// P-47: nothing is lost silently.
+    #[test]
+    fn a_dropped_batch_fails_its_records() {
+        let promise = promise();
+        let waiting = task();
+        let mut delivery = delivery(&promise, 0);
+        assert!(waiting.poll(&mut delivery).is_pending());
+        drop(promise);
+        assert_eq!(waiting.wakes(), 1);
+        let error = delivery.outcome().expect("settled").expect_err("failed");
+        assert!(matches!(error.kind(), SendErrorKind::ProducerGone) && error.may_be_written());
+        assert_eq!(error.topic_partition(), Some(&TopicPartition::new("orders", 3)));
+    }
+}

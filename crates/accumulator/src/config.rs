@@ -1,0 +1,75 @@
+//! What the accumulator must be told. Plain values: whoever builds them has validated them against the configuration table.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kommit_protocol::backoff::Backoff;
+
+use crate::partitioner::Partitioner;
+
+/// The settings of an accumulator, under Kafka's names.
+#[derive(Clone, Debug)]
+pub struct AccumulatorConfig {
+    /// `batch.size` in bytes, header included; 0 means one record per batch.
+    pub batch_size: usize,
+    /// `buffer.memory` in bytes: the hard bound on everything that is queued or in flight.
+    pub buffer_memory: usize,
+    /// `linger.ms`: how long a batch that is not full waits for more records.
+    pub linger: Duration,
+    /// `delivery.timeout.ms`: counted from the creation of a batch.
+    pub delivery_timeout: Duration,
+    /// `retry.backoff.ms` and `retry.backoff.max.ms`.
+    pub retry_backoff: Backoff,
+    /// `max.request.size` in bytes: no larger record is accepted (P-15).
+    pub max_request_size: usize,
+    /// `compression.type` and its level.
+    pub compression: Compression,
+    /// `partitioner.class` and `partitioner.ignore.keys`.
+    pub partitioning: Partitioning,
+    /// Where all choices by chance begin: sticky partitions and jitter.
+    pub seed: u64,
+}
+
+/// Kafka's defaults.
+impl Default for AccumulatorConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 16_384,
+            buffer_memory: 32 * 1024 * 1024,
+            linger: Duration::from_millis(5),
+            delivery_timeout: Duration::from_secs(120),
+            retry_backoff: Backoff {
+                initial: Duration::from_millis(100),
+                max: Duration::from_secs(1),
+            },
+            max_request_size: 1_048_576,
+            compression: Compression::None,
+            partitioning: Partitioning::default(),
+            seed: 0,
+        }
+    }
+}
+
+/// How the records of a batch are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+}
+
+/// Who chooses the partition of a record that names none (A-33: a named partition beats everything).
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Partitioning {
+    /// The hash of the key; records without a key stick to a random partition for about a batch (A-23 … A-27).
+    #[default]
+    HashedKeys,
+    /// `partitioner.ignore.keys`: all records are placed as if they had no key.
+    IgnoredKeys,
+    /// Partitions in turn, available ones first; keys are ignored.
+    RoundRobin,
+    /// The application's own choice.
+    Custom(Arc<dyn Partitioner>),
+}

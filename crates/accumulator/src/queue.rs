@@ -1,0 +1,427 @@
+//! Room 3: the queue of one partition, shared by the tasks that append and the core that drains.
+//!
+//! One lock, held for one encode or one operation on the queue. Batches are closed outside of it: the task that finds a batch full takes
+//! it out, leaves a placeholder, and puts the closed batch in its place. Batches that wait for a retry are not here; the core keeps them.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use kommit_protocol::time::{Instant, Now};
+use kommit_protocol::units::{PartitionId, PartitionIndex, TopicPartition};
+
+use crate::batch::{ClosedBatch, OpenBatch, RecordRef};
+use crate::completion::{BatchCompletion, BatchFailure, BatchOutcome, Delivery, Promise};
+use crate::gate::{GateReason, SendGate, TransactionNumber};
+use crate::incomplete::Incomplete;
+use crate::pool::Page;
+
+/// The queue of one partition.
+#[derive(Debug)]
+pub(crate) struct PartitionQueue {
+    topic_partition: TopicPartition,
+    index: OnceLock<PartitionIndex>,
+    available: AtomicBool,
+    state: Mutex<QueueState>,
+}
+
+#[derive(Debug)]
+struct QueueState {
+    /// Full batches, the oldest first.
+    full: VecDeque<FullBatch>,
+    open: Option<OpenBatch>,
+    bell: Bell,
+}
+
+#[derive(Debug)]
+enum FullBatch {
+    Closed(ClosedBatch),
+    /// Some task is closing it and will put it back.
+    Closing {
+        completion: Arc<BatchCompletion>,
+        /// The batch was aborted meanwhile; the closing task gives it this outcome.
+        doom: Option<BatchFailure>,
+    },
+}
+
+/// Whether the queue is on the doorbell's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bell {
+    Silent,
+    Rung,
+}
+
+/// Whether the caller must put the queue on the doorbell's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Ring {
+    Needed,
+    NotNeeded,
+}
+
+/// What an append did besides its result.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Appended {
+    pub(crate) result: Result<Delivery, NotAppended>,
+    /// A batch that has become full: to be closed by the caller and put back.
+    pub(crate) closing: Option<OpenBatch>,
+    pub(crate) ring: Ring,
+    /// By how much the queue's batches grew.
+    pub(crate) grown_by: usize,
+    /// Whether the queue has no half-full batch now.
+    pub(crate) fill: Fill,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotAppended {
+    NeedsPage,
+    Refused(GateReason),
+    /// The sticky partition has changed meanwhile.
+    Moved,
+}
+
+/// Whether a queue has a batch that could take more records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    AllFull,
+    HalfFull,
+}
+
+/// What every append needs beside the record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) gate: &'a SendGate,
+    pub(crate) incomplete: &'a Arc<Incomplete>,
+    pub(crate) transaction: Option<TransactionNumber>,
+    pub(crate) now: Now,
+}
+
+/// What the core has to know about the front of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Front {
+    Empty,
+    /// Will be full as soon as the task that closes it has put it back.
+    Closing,
+    Full {
+        created: Instant,
+    },
+    Open {
+        created: Instant,
+    },
+}
+
+/// A batch that left the queue.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Closed(ClosedBatch),
+    Open(OpenBatch),
+}
+
+impl Taken {
+    pub(crate) fn created(&self) -> Instant {
+        match self {
+            Taken::Closed(batch) => batch.created(),
+            Taken::Open(batch) => batch.created(),
+        }
+    }
+
+    pub(crate) fn record_count(&self) -> u32 {
+        match self {
+            Taken::Closed(batch) => batch.record_count(),
+            Taken::Open(batch) => batch.record_count(),
+        }
+    }
+
+    pub(crate) fn into_closed(self) -> ClosedBatch {
+        match self {
+            Taken::Closed(batch) => batch,
+            Taken::Open(batch) => batch.close(),
+        }
+    }
+
+    /// Gives up the bytes and keeps the obligation.
+    pub(crate) fn into_promise(self) -> Promise {
+        match self {
+            Taken::Closed(batch) => batch.into_promise(),
+            Taken::Open(batch) => batch.into_promise(),
+        }
+    }
+}
+
+impl PartitionQueue {
+    pub(crate) fn new(topic: Arc<str>, partition: u32) -> Self {
+        let partition = PartitionId(i32::try_from(partition).expect("partitions are numbered in 31 bits"));
+        let state = QueueState {
+            full: VecDeque::new(),
+            open: None,
+            bell: Bell::Silent,
+        };
+        Self {
+            topic_partition: TopicPartition { topic, partition },
+            index: OnceLock::new(),
+            available: AtomicBool::new(true),
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(crate) fn topic_partition(&self) -> &TopicPartition {
+        &self.topic_partition
+    }
+
+    /// The queue's index, given on first use.
+    pub(crate) fn index_or(&self, give: impl FnOnce() -> PartitionIndex) -> PartitionIndex {
+        *self.index.get_or_init(give)
+    }
+
+    pub(crate) fn index(&self) -> Option<PartitionIndex> {
+        self.index.get().copied()
+    }
+
+    pub(crate) fn is_available(&self) -> bool {
+        self.available.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_available(&self, available: bool) {
+        self.available.store(available, Ordering::Relaxed);
+    }
+
+    /// Writes a record into the open batch, or into a new one on `page`. `may_stay` is asked whether this is still the right partition.
+    pub(crate) fn append(
+        &self,
+        record: &RecordRef<'_>,
+        page: &mut Option<Page>,
+        entry: Entry<'_>,
+        may_stay: impl FnOnce(Fill) -> bool,
+    ) -> Appended {
+        let mut state = self.lock();
+        let mut appended = Appended::nothing(NotAppended::Moved);
+        if let Err(reason) = entry.gate.check(entry.transaction) {
+            appended.result = Err(NotAppended::Refused(reason));
+        } else if may_stay(state.fill()) {
+            state.append(&self.topic_partition, record, page, entry, &mut appended);
+        }
+        appended.fill = state.fill();
+        appended
+    }
+
+    /// Puts a batch in the place that was kept for it. When it was aborted meanwhile, it is settled here.
+    pub(crate) fn put_closed(&self, batch: ClosedBatch) -> Ring {
+        let mut state = self.lock();
+        let ring = state.ring();
+        let kept = state
+            .full
+            .iter()
+            .position(|full| full.is_kept_for(batch.completion()));
+        let Some(position) = kept else {
+            debug_assert!(false, "a place is kept until the batch comes back");
+            return ring;
+        };
+        let doom = match &mut state.full[position] {
+            FullBatch::Closing { doom, .. } => doom.take(),
+            FullBatch::Closed(_) => None,
+        };
+        let Some(failure) = doom else {
+            state.full[position] = FullBatch::Closed(batch);
+            return ring;
+        };
+        state.full.remove(position);
+        drop(state);
+        batch.completion().settle(BatchOutcome::Failed(failure));
+        ring
+    }
+
+    /// What the core sees when the doorbell named this queue; from now on it can be named again.
+    pub(crate) fn answer_bell(&self) -> Front {
+        let mut state = self.lock();
+        state.bell = Bell::Silent;
+        state.front()
+    }
+
+    /// Takes the first batch, if it is there and not larger than `limit` bytes.
+    pub(crate) fn take_first(&self, limit: Option<usize>) -> (Result<Taken, NotTaken>, Front) {
+        let mut state = self.lock();
+        let taken = state.take_first(limit);
+        (taken, state.front())
+    }
+
+    /// takes batches from the front for as long as their time of creation is accepted.
+    pub(crate) fn take_while(&self, accept: impl Fn(Instant) -> bool, taken: &mut Vec<Taken>) -> Front {
+        let mut state = self.lock();
+        while let Front::Full { created } | Front::Open { created } = state.front()
+            && accept(created)
+            && let Ok(batch) = state.take_first(None)
+        {
+            taken.push(batch);
+        }
+        state.front()
+    }
+
+    /// takes everything. A batch that is being closed stays, and gets `failure` as its outcome when it comes back.
+    pub(crate) fn take_all(&self, failure: &BatchFailure, taken: &mut Vec<Taken>) -> Front {
+        let mut state = self.lock();
+        for full in std::mem::take(&mut state.full) {
+            match full {
+                FullBatch::Closed(batch) => taken.push(Taken::Closed(batch)),
+                FullBatch::Closing { completion, doom } => {
+                    let doom = doom.or_else(|| Some(failure.clone()));
+                    state.full.push_back(FullBatch::Closing { completion, doom });
+                }
+            }
+        }
+        taken.extend(state.open.take().map(Taken::Open));
+        state.front()
+    }
+
+    /// The completions of everything queued.
+    pub(crate) fn completions(&self, found: &mut Vec<Arc<BatchCompletion>>) {
+        let state = self.lock();
+        found.extend(state.full.iter().map(|full| Arc::clone(full.completion())));
+        found.extend(state.open.iter().map(|open| Arc::clone(open.completion())));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().expect("nothing panics while a queue is locked")
+    }
+}
+
+/// Why no batch was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    /// Nothing is there, or it is being closed.
+    NotThere,
+    /// The first batch is larger than the limit.
+    TooLarge,
+}
+
+impl QueueState {
+    fn append(
+        &mut self,
+        topic_partition: &TopicPartition,
+        record: &RecordRef<'_>,
+        page: &mut Option<Page>,
+        entry: Entry<'_>,
+        appended: &mut Appended,
+    ) {
+        let timestamp = record.timestamp.unwrap_or(entry.now.wall);
+        if let Some(open) = &mut self.open {
+            let before = open.written();
+            if let Some(delivery) = open.append(record, timestamp) {
+                appended.grown_by = open.written() - before;
+                appended.result = Ok(delivery);
+                if open.is_full() {
+                    appended.closing = self.keep_place();
+                }
+                return;
+            }
+            // no room means that the batch takes no more records, even if a smaller one would fit.
+            appended.closing = self.keep_place();
+        }
+        let Some(own) = page.take() else {
+            appended.result = Err(NotAppended::NeedsPage);
+            return;
+        };
+        // Counted before the gate is asked again: whoever closes the gate and then finds nothing incomplete has missed nothing (D-9).
+        entry.incomplete.enter();
+        if let Err(reason) = entry.gate.check(entry.transaction) {
+            entry.incomplete.leave();
+            *page = Some(own);
+            appended.result = Err(NotAppended::Refused(reason));
+            // The core may have seen the count while it was raised, and must look again.
+            appended.ring = self.ring();
+            return;
+        }
+        let promise = Promise::counted(topic_partition.clone(), Arc::clone(entry.incomplete));
+        let mut open = OpenBatch::new(promise, own, timestamp, entry.now.instant);
+        let first = open.append(record, timestamp);
+        appended.result = Ok(first.expect("a page has room for the record that it was brought for"));
+        appended.grown_by = open.written();
+        // Even a full one: the caller may have another batch to close already. The next append or the core closes it.
+        self.open = Some(open);
+        appended.ring = self.ring();
+    }
+
+    /// Moves the open batch out and keeps its place.
+    fn keep_place(&mut self) -> Option<OpenBatch> {
+        let open = self.open.take()?;
+        let completion = Arc::clone(open.completion());
+        self.full.push_back(FullBatch::Closing {
+            completion,
+            doom: None,
+        });
+        Some(open)
+    }
+
+    fn take_first(&mut self, limit: Option<usize>) -> Result<Taken, NotTaken> {
+        let exceeds = |size: usize| limit.is_some_and(|limit| size > limit);
+        match self.full.front() {
+            Some(FullBatch::Closing { .. }) => return Err(NotTaken::NotThere),
+            Some(FullBatch::Closed(batch)) if exceeds(batch.size()) => return Err(NotTaken::TooLarge),
+            Some(FullBatch::Closed(_)) => {}
+            None => {
+                let open = self.open.as_ref().ok_or(NotTaken::NotThere)?;
+                if exceeds(open.written()) {
+                    return Err(NotTaken::TooLarge);
+                }
+            }
+        }
+        match self.full.pop_front() {
+            Some(FullBatch::Closed(batch)) => Ok(Taken::Closed(batch)),
+            Some(FullBatch::Closing { .. }) => Err(NotTaken::NotThere),
+            None => self.open.take().map(Taken::Open).ok_or(NotTaken::NotThere),
+        }
+    }
+
+    fn front(&self) -> Front {
+        match (self.full.front(), &self.open) {
+            (Some(FullBatch::Closing { .. }), _) => Front::Closing,
+            (Some(FullBatch::Closed(batch)), _) => Front::Full {
+                created: batch.created(),
+            },
+            (None, Some(open)) if open.is_full() => Front::Full {
+                created: open.created(),
+            },
+            (None, Some(open)) => Front::Open {
+                created: open.created(),
+            },
+            (None, None) => Front::Empty,
+        }
+    }
+
+    fn fill(&self) -> Fill {
+        let half_full = self.open.as_ref().is_some_and(|open| !open.is_full());
+        if half_full { Fill::HalfFull } else { Fill::AllFull }
+    }
+
+    fn ring(&mut self) -> Ring {
+        match std::mem::replace(&mut self.bell, Bell::Rung) {
+            Bell::Silent => Ring::Needed,
+            Bell::Rung => Ring::NotNeeded,
+        }
+    }
+}
+
+impl FullBatch {
+    fn completion(&self) -> &Arc<BatchCompletion> {
+        match self {
+            FullBatch::Closed(batch) => batch.completion(),
+            FullBatch::Closing { completion, .. } => completion,
+        }
+    }
+
+    fn is_kept_for(&self, completion: &Arc<BatchCompletion>) -> bool {
+        matches!(self, FullBatch::Closing { completion: kept, .. } if Arc::ptr_eq(kept, completion))
+    }
+}
+
+impl Appended {
+    fn nothing(why: NotAppended) -> Self {
+        Self {
+            result: Err(why),
+            closing: None,
+            ring: Ring::NotNeeded,
+            grown_by: 0,
+            fill: Fill::AllFull,
+        }
+    }
+}
