@@ -8,6 +8,8 @@ use std::ops::Range;
 
 use thiserror::Error;
 
+use crate::compression::DecompressError;
+
 mod checksum;
 pub mod control;
 pub mod header;
@@ -230,12 +232,12 @@ pub enum BatchError {
     #[error("a batch is compressed with the unknown codec {0}")]
     UnknownCompression(i16),
     /// The compressed records cannot be expanded.
-    #[error("the records of a {codec} batch cannot be expanded: {reason}")]
+    #[error("the records of a {codec} batch cannot be expanded: {error}")]
     Decompression {
         /// The name of the codec.
         codec: &'static str,
         /// What went wrong.
-        reason: String,
+        error: DecompressError,
     },
     /// The declared number of records does not use up the bytes exactly.
     #[error("{0} bytes are left behind the last record of a batch")]

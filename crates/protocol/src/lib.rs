@@ -3,13 +3,14 @@
 //! Reading order: [`units`] and [`time`] (the numbers that everything else is made of), [`error_code`] (what a broker can answer),
 //! [`wire`] (bounded reading and writing of primitive fields), [`api`] (which requests exist, in which versions),
 //! [`messages`] (every request and response as a table of fields), [`frame`] (headers and length prefixes),
-//! [`batch`] (the record batch, format 2). [`backoff`] stands apart: how long to wait before trying again.
+//! [`batch`] (the record batch, format 2), [`compression`] (its codecs). [`backoff`] stands apart: how long to wait before trying again.
 //!
 //! This crate knows no sockets, no clock, and no policy: it never decides what an answer means.
 
 pub mod api;
 pub mod backoff;
 pub mod batch;
+pub mod compression;
 pub mod error_code;
 pub mod frame;
 pub mod messages;

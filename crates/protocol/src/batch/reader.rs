@@ -3,7 +3,8 @@
 use bytes::{Buf, Bytes};
 
 use super::header::{BatchHeader, declared_len, verify_crc};
-use super::{BatchError, Compression, HEADER_LEN, LENGTH_OVERHEAD, MAGIC_AT, RecordProblem, TimestampType};
+use super::{BatchError, HEADER_LEN, LENGTH_OVERHEAD, MAGIC_AT, RecordProblem, TimestampType};
+use crate::compression::decompress;
 use crate::units::{Offset, Timestamp};
 
 /// The batches of a blob, as produce requests and fetch responses carry it.
@@ -70,23 +71,17 @@ impl BatchView {
     /// The records. Compressed ones are expanded to at most `max_len` bytes.
     pub fn records(&self, max_len: usize) -> Result<Records, BatchError> {
         let stored = self.bytes.slice(HEADER_LEN..);
-        let rest = match self.header.attributes.compression()? {
-            Compression::None => stored,
-            codec => expand(codec, &stored, max_len)?,
-        };
+        let codec = self.header.attributes.compression()?;
+        let rest = decompress(codec, &stored, max_len).map_err(|error| BatchError::Decompression {
+            codec: codec.name(),
+            error,
+        })?;
         Ok(Records {
             header: self.header.clone(),
             rest,
             next: 0,
         })
     }
-}
-
-fn expand(codec: Compression, _stored: &Bytes, _max_len: usize) -> Result<Bytes, BatchError> {
-    Err(BatchError::Decompression {
-        codec: codec.name(),
-        reason: "the codec is not built in".to_owned(),
-    })
 }
 
 /// A record of a batch.

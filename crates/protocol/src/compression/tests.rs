@@ -1,0 +1,149 @@
+//! Streams there and back, and hostile ones. Test code only.
+
+use super::*;
+use crate::batch::{Attributes, BatchError, BatchView, HeaderFields, RecordFields, encode_batch, put_record};
+use crate::sample::Random;
+
+const CODECS: [Compression; 4] = [
+    Compression::Gzip,
+    Compression::Snappy,
+    Compression::Lz4,
+    Compression::Zstd,
+];
+
+fn inputs() -> Vec<Vec<u8>> {
+    let mut random = Random(8);
+    let mut inputs = vec![Vec::new(), vec![7], vec![0; 200_000], b"abcabcabd".repeat(9_000)];
+    inputs.extend([100, 32 * 1024, 32 * 1024 + 1, 70_000, 140_000].map(|len| random.bytes(len)));
+    inputs
+}
+
+fn damaged(random: &mut Random, legal: &[u8]) -> Vec<u8> {
+    let mut bytes = legal.to_vec();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len() as u64) as usize;
+        bytes[at] = random.next() as u8;
+    }
+    let kept = bytes.len() - random.below(4).min(bytes.len() as u64) as usize;
+    bytes.truncate(if random.below(3) == 0 {
+        random.below(kept as u64 + 1) as usize
+    } else {
+        kept
+    });
+    bytes
+}
+
+/// W-12: what is compressed comes back, at every size around the block sizes.
+#[test]
+fn a_stream_comes_back() {
+    for codec in CODECS {
+        for input in inputs() {
+            let stream = Bytes::from(compress(codec, None, &input));
+            let output = decompress(codec, &stream, input.len()).expect("our own stream");
+            assert!(output == input, "{} bytes of {}", input.len(), codec.name());
+        }
+    }
+}
+
+/// A limit that is one byte too small is an error, and so is a claim that no codec can reach.
+#[test]
+fn expanding_stops_at_the_limit() {
+    for codec in CODECS {
+        let stream = Bytes::from(compress(codec, None, &vec![1; 100_000]));
+        assert_eq!(
+            decompress(codec, &stream, 99_999),
+            Err(DecompressError::TooLarge(99_999)),
+            "{}",
+            codec.name()
+        );
+    }
+    let claim = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
+    let largest = claim.len() * LARGEST_RATIO;
+    assert_eq!(
+        decompress(Compression::Snappy, &claim, usize::MAX),
+        Err(DecompressError::TooLarge(largest))
+    );
+}
+
+/// W-12: the first bytes of each stream are those that the Java client writes.
+#[test]
+fn streams_begin_as_the_format_says() {
+    let begins =
+        |codec, prefix: &[u8]| assert!(compress(codec, None, b"records").starts_with(prefix), "{codec:?}");
+    begins(Compression::Gzip, &[0x1f, 0x8b, 8]);
+    begins(
+        Compression::Snappy,
+        &[
+            0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1,
+        ],
+    );
+    begins(Compression::Lz4, &[0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82]);
+    begins(Compression::Zstd, &[0x28, 0xb5, 0x2f, 0xfd]);
+}
+
+/// W-13: a block of snappy without framing is read as well.
+#[test]
+fn a_raw_snappy_block_is_read() {
+    let raw = snap::raw::Encoder::new()
+        .compress_vec(b"no framing")
+        .expect("a block");
+    let output = decompress(Compression::Snappy, &Bytes::from(raw), 100);
+    assert_eq!(output, Ok(Bytes::from_static(b"no framing")));
+}
+
+/// Damaged streams are errors or other bytes, never a panic and never more bytes than allowed.
+#[test]
+fn damaged_streams_end() {
+    let mut random = Random(9);
+    let input = [b"some text, some more text, ".repeat(40), random.bytes(300)].concat();
+    for codec in CODECS {
+        let legal = compress(codec, None, &input);
+        for _ in 0..1_500 {
+            let bytes = Bytes::from(damaged(&mut random, &legal));
+            if let Ok(output) = decompress(codec, &bytes, 10_000) {
+                assert!(output.len() <= 10_000);
+            }
+        }
+    }
+}
+
+/// W-4: the records of a compressed batch are read like those of any other; the header and the count stay uncompressed.
+#[test]
+fn a_compressed_batch_gives_its_records() {
+    let mut records = Vec::new();
+    for offset_delta in 0..50 {
+        let value = Some(&b"a value that repeats"[..]);
+        put_record(
+            &mut records,
+            &RecordFields {
+                offset_delta,
+                timestamp_delta: 0,
+                key: None,
+                value,
+                headers: &[],
+            },
+        );
+    }
+    for codec in CODECS {
+        let fields = HeaderFields {
+            attributes: Attributes::new(codec),
+            last_offset_delta: 49,
+            record_count: 50,
+            ..HeaderFields::default()
+        };
+        let bytes = encode_batch(&fields, &compress(codec, None, &records));
+        let batch = BatchView::parse(&bytes).expect("a legal batch");
+        assert_eq!(batch.verify_crc(), Ok(()));
+        let read = batch.records(records.len()).expect("the limit is exact");
+        assert_eq!(read.filter_map(Result::ok).count(), 50, "{}", codec.name());
+        let refused = batch.records(records.len() - 1).map(Iterator::count);
+        let error = DecompressError::TooLarge(records.len() - 1);
+        assert_eq!(
+            refused,
+            Err(BatchError::Decompression {
+                codec: codec.name(),
+                error
+            })
+        );
+    }
+}
