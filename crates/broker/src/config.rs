@@ -1,0 +1,272 @@
+//! The broker's settings, with Kafka's defaults where Kafka has the setting. Holds values only; nothing here acts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kommit_protocol::api::{ApiKey, VersionRange};
+use kommit_protocol::units::NodeId;
+
+use crate::coordinator::interface::{CoordinatorConfig, TransactionVersion};
+
+/// How an embedded broker is set up: how many nodes, where they listen, and how they behave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerConfig {
+    /// How many brokers the process plays, at least 1; their ids are 1, 2, 3 …
+    pub nodes: u16,
+    /// The host to listen on and to advertise.
+    pub host: String,
+    /// The port of the first node; node i gets `port` + i. With 0 every node gets a free port of its own.
+    pub port: u16,
+    /// The cluster id.
+    pub cluster_id: String,
+    /// The finalised `transaction.version` at the start (B-6).
+    pub transaction_version: TransactionVersion,
+    /// Whether Metadata may create topics (B-16).
+    pub auto_create_topics: AutoCreateTopics,
+    /// `num.partitions`: partitions of a topic that is created without a count.
+    pub default_partitions: u32,
+    /// The most partitions that one topic may have.
+    pub max_partitions_per_topic: u32,
+    /// What every topic gets unless its own configuration says otherwise.
+    pub topic_defaults: TopicConfig,
+    /// How long an append takes to be replicated: acks = all waits for it, and the high watermark lags by it (B-30, B-110).
+    pub replication_delay: Duration,
+    /// How long after PrepareX the markers are written (B-70).
+    pub marker_delay: Duration,
+    /// `transaction.partition.verification.enable` (B-82).
+    pub verification: Verification,
+    /// How often a produce repeats an add call that met CONCURRENT_TRANSACTIONS (B-78).
+    pub verification_retry: VerificationRetry,
+    /// `producer.id.expiration.ms` (B-107).
+    pub producer_id_expiration: Duration,
+    /// `producer.id.expiration.check.interval.ms` (B-107).
+    pub producer_id_expiration_interval: Duration,
+    /// The largest frame that is read; a larger one closes the connection (`socket.request.max.bytes`).
+    pub max_frame_bytes: usize,
+    /// How many requests of one connection may wait before the server stops reading from it.
+    pub max_queued_requests: usize,
+    /// How many requests the journal remembers; the oldest go first.
+    pub journal_capacity: usize,
+    /// Reported in every answer; when above zero the connection is not served for that long after an answer (B-14).
+    pub throttle: Duration,
+    /// Narrowed version ranges per node, to imitate old brokers (B-11); `None` as node means all nodes.
+    pub version_overrides: BTreeMap<(Option<NodeId>, ApiKey), Option<VersionRange>>,
+    /// Settings of the coordinators.
+    pub coordinator: CoordinatorConfig,
+    /// Where topic ids come from.
+    pub seed: u64,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            cluster_id: "a29tbWl0LWVtYmVkZGVkLQ".to_owned(),
+            transaction_version: TransactionVersion::V2,
+            auto_create_topics: AutoCreateTopics::Enabled,
+            default_partitions: 1,
+            max_partitions_per_topic: 10_000,
+            topic_defaults: TopicConfig::default(),
+            replication_delay: Duration::ZERO,
+            marker_delay: Duration::ZERO,
+            verification: Verification::Enabled,
+            verification_retry: VerificationRetry::default(),
+            producer_id_expiration: Duration::from_millis(86_400_000),
+            producer_id_expiration_interval: Duration::from_millis(600_000),
+            max_frame_bytes: 100 * 1024 * 1024,
+            max_queued_requests: 64,
+            journal_capacity: 100_000,
+            throttle: Duration::ZERO,
+            version_overrides: BTreeMap::new(),
+            coordinator: CoordinatorConfig::default(),
+            seed: 0,
+        }
+    }
+}
+
+/// Whether a Metadata request may create the topics that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoCreateTopics {
+    /// Yes, when the request allows it too.
+    Enabled,
+    /// Never.
+    Disabled,
+}
+
+/// Whether transactional batches of TV1 clients are checked with the coordinator (B-77, B-82).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// They are.
+    Enabled,
+    /// They are not; those of TV2 clients still are.
+    Disabled,
+}
+
+/// How a broker repeats the add call of a produce that met CONCURRENT_TRANSACTIONS (B-78).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerificationRetry {
+    /// Time between two calls.
+    pub interval: Duration,
+    /// After this the code is handed to the client.
+    pub limit: Duration,
+}
+
+impl Default for VerificationRetry {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_millis(20),
+            limit: Duration::from_millis(100),
+        }
+    }
+}
+
+/// The topic settings that this broker honours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// `max.message.bytes`: the largest batch.
+    pub max_message_bytes: usize,
+    /// `segment.bytes`: a batch above it is RECORD_LIST_TOO_LARGE.
+    pub segment_bytes: usize,
+    /// `cleanup.policy`.
+    pub cleanup_policy: CleanupPolicy,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`.
+    pub timestamp_before_max: Duration,
+    /// `message.timestamp.after.max.ms`.
+    pub timestamp_after_max: Duration,
+    /// `min.insync.replicas`, capped at the number of replicas (B-29).
+    pub min_insync_replicas: u32,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 1_048_588,
+            segment_bytes: 1_073_741_824,
+            cleanup_policy: CleanupPolicy::Delete,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max: Duration::from_millis(i64::MAX.unsigned_abs()),
+            timestamp_after_max: Duration::from_millis(3_600_000),
+            min_insync_replicas: 1,
+        }
+    }
+}
+
+/// How old records of a topic go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CleanupPolicy {
+    /// By age or size (this broker keeps them).
+    Delete,
+    /// By key: every record needs one (B-33).
+    Compact,
+}
+
+/// Whose clock the timestamps of a topic come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's.
+    CreateTime,
+    /// The broker's, at the append (B-34).
+    LogAppendTime,
+}
+
+/// A topic setting that is unknown or has an impossible value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("topic setting {name} cannot be {value:?}")]
+pub struct TopicConfigError {
+    /// Kafka's name of the setting.
+    pub name: String,
+    /// What was given.
+    pub value: String,
+}
+
+impl TopicConfig {
+    /// The settings as Kafka's names and values, for DescribeConfigs.
+    pub fn entries(&self) -> Vec<(&'static str, String)> {
+        let policy = match self.cleanup_policy {
+            CleanupPolicy::Delete => "delete",
+            CleanupPolicy::Compact => "compact",
+        };
+        let timestamps = match self.timestamp_type {
+            TimestampType::CreateTime => "CreateTime",
+            TimestampType::LogAppendTime => "LogAppendTime",
+        };
+        vec![
+            ("cleanup.policy", policy.to_owned()),
+            ("max.message.bytes", self.max_message_bytes.to_string()),
+            (
+                "message.timestamp.after.max.ms",
+                self.timestamp_after_max.as_millis().to_string(),
+            ),
+            (
+                "message.timestamp.before.max.ms",
+                self.timestamp_before_max.as_millis().to_string(),
+            ),
+            ("message.timestamp.type", timestamps.to_owned()),
+            ("min.insync.replicas", self.min_insync_replicas.to_string()),
+            ("segment.bytes", self.segment_bytes.to_string()),
+        ]
+    }
+
+    /// Changes the setting that Kafka calls `name`. Other settings that Kafka knows for topics are accepted and ignored.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), TopicConfigError> {
+        let wrong = || TopicConfigError {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
+        let number = || value.parse::<u64>().map_err(|_| wrong());
+        let size = || {
+            value
+                .parse::<u32>()
+                .map(|size| size as usize)
+                .map_err(|_| wrong())
+        };
+        match name {
+            "max.message.bytes" => self.max_message_bytes = size()?,
+            "segment.bytes" => self.segment_bytes = size()?,
+            "message.timestamp.before.max.ms" => self.timestamp_before_max = Duration::from_millis(number()?),
+            "message.timestamp.after.max.ms" => self.timestamp_after_max = Duration::from_millis(number()?),
+            "min.insync.replicas" => self.min_insync_replicas = value.parse().map_err(|_| wrong())?,
+            "message.timestamp.type" => {
+                self.timestamp_type = match value {
+                    "CreateTime" => TimestampType::CreateTime,
+                    "LogAppendTime" => TimestampType::LogAppendTime,
+                    _ => return Err(wrong()),
+                }
+            }
+            "cleanup.policy" => {
+                self.cleanup_policy = match value {
+                    "delete" => CleanupPolicy::Delete,
+                    _ if value.split(',').any(|part| part.trim() == "compact") => CleanupPolicy::Compact,
+                    _ => return Err(wrong()),
+                }
+            }
+            ignored if IGNORED_TOPIC_SETTINGS.contains(&ignored) => {}
+            _ => return Err(wrong()),
+        }
+        Ok(())
+    }
+}
+
+/// Settings that have no meaning for a log in memory, or that only the group and log-cleaner parts of Kafka use.
+const IGNORED_TOPIC_SETTINGS: &[&str] = &[
+    "compression.type",
+    "delete.retention.ms",
+    "file.delete.delay.ms",
+    "flush.messages",
+    "flush.ms",
+    "index.interval.bytes",
+    "max.compaction.lag.ms",
+    "min.cleanable.dirty.ratio",
+    "min.compaction.lag.ms",
+    "preallocate",
+    "retention.bytes",
+    "retention.ms",
+    "segment.index.bytes",
+    "segment.jitter.ms",
+    "segment.ms",
+    "unclean.leader.election.enable",
+];
