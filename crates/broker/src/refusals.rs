@@ -1,0 +1,454 @@
+//! Answers that carry one error code, whatever the request was: for rules that answer instead of serving (B-121).
+//!
+//! An answer is made in two steps: a skeleton with an entry for everything that the request names, then the code on the entries.
+
+use bytes::Bytes;
+use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::messages::*;
+use kommit_protocol::units::{NodeId, PartitionId, TopicId};
+
+use crate::messages::{RequestMessage, ResponseMessage};
+
+/// Which entries of an answer get the code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target<'a> {
+    /// All of them.
+    Everything,
+    /// Those of one partition, whose topic is named by name or id.
+    Partition(&'a str, TopicId, PartitionId),
+}
+
+impl Target<'_> {
+    fn fits(&self, name: &str, id: TopicId, index: PartitionId) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Partition(wanted, wanted_id, wanted_index) => {
+                *wanted_index == index && (*wanted == name || (id.is_known() && *wanted_id == id))
+            }
+        }
+    }
+}
+
+/// The answer that refuses `request` with `code`.
+pub(crate) fn refuse(
+    request: &RequestMessage,
+    version: i16,
+    code: ErrorCode,
+    target: Target<'_>,
+) -> ResponseMessage {
+    let mut response = skeleton(request, version);
+    overwrite(&mut response, code, target);
+    response
+}
+
+macro_rules! echo {
+    ($topics:expr => $topic:ident { $($field:ident),* } $list:ident: $partitions:ident => $partition:ident $index:ident from $source:ident) => {
+        $topics.iter().map(|topic| $topic {
+            $($field: topic.$field.clone(),)*
+            $list: topic.$partitions.iter().map(|entry| $partition { $index: entry.$source, ..Default::default() }).collect(),
+            ..Default::default()
+        }).collect()
+    };
+    ($topics:expr => $topic:ident { $($field:ident),* } $list:ident: $partitions:ident => $partition:ident $index:ident) => {
+        $topics.iter().map(|topic| $topic {
+            $($field: topic.$field.clone(),)*
+            $list: topic.$partitions.iter().map(|index| $partition { $index: *index, ..Default::default() }).collect(),
+            ..Default::default()
+        }).collect()
+    };
+}
+
+fn skeleton(request: &RequestMessage, version: i16) -> ResponseMessage {
+    use RequestMessage as Q;
+    use ResponseMessage as A;
+    match request {
+        Q::Produce(request) => A::Produce(ProduceResponse {
+            responses: echo!(request.topic_data => ProduceResponseTopic { name, topic_id }
+                partition_responses: partition_data => ProduceResponsePartition index from index),
+            ..Default::default()
+        }),
+        Q::Fetch(request) => A::Fetch(FetchResponse {
+            responses: echo!(request.topics => FetchResponseTopic { topic, topic_id }
+                partitions: partitions => FetchResponsePartition partition_index from partition),
+            ..Default::default()
+        }),
+        Q::ListOffsets(request) => A::ListOffsets(ListOffsetsResponse {
+            topics: echo!(request.topics => ListOffsetsResponseTopic { name }
+                partitions: partitions => ListOffsetsResponsePartition partition_index from partition_index),
+            ..Default::default()
+        }),
+        Q::OffsetCommit(request) => A::OffsetCommit(OffsetCommitResponse {
+            topics: echo!(request.topics => OffsetCommitResponseTopic { name, topic_id }
+                partitions: partitions => OffsetCommitResponsePartition partition_index from partition_index),
+            ..Default::default()
+        }),
+        Q::TxnOffsetCommit(request) => A::TxnOffsetCommit(TxnOffsetCommitResponse {
+            topics: echo!(request.topics => TxnOffsetCommitResponseTopic { name }
+                partitions: partitions => TxnOffsetCommitResponsePartition partition_index from partition_index),
+            ..Default::default()
+        }),
+        Q::DeleteRecords(request) => A::DeleteRecords(DeleteRecordsResponse {
+            topics: echo!(request.topics => DeleteRecordsResponseTopic { name }
+                partitions: partitions => DeleteRecordsResponsePartition partition_index from partition_index),
+            ..Default::default()
+        }),
+        Q::DescribeProducers(request) => A::DescribeProducers(DescribeProducersResponse {
+            topics: echo!(request.topics => DescribeProducersResponseTopic { name }
+                partitions: partition_indexes => DescribeProducersResponsePartition partition_index),
+            ..Default::default()
+        }),
+        Q::AddPartitionsToTxn(request) => A::AddPartitionsToTxn(add_partitions(request)),
+        Q::OffsetFetch(request) => A::OffsetFetch(offset_fetch(request)),
+        Q::FindCoordinator(request) => A::FindCoordinator(find_coordinator(request, version)),
+        other => named_skeleton(other),
+    }
+}
+
+/// Skeletons of requests without partitions.
+fn named_skeleton(request: &RequestMessage) -> ResponseMessage {
+    use RequestMessage as Q;
+    use ResponseMessage as A;
+    match request {
+        Q::Metadata(request) => A::Metadata(MetadataResponse {
+            topics: request.topics.iter().flatten().map(metadata_topic).collect(),
+            ..Default::default()
+        }),
+        Q::CreateTopics(request) => A::CreateTopics(CreateTopicsResponse {
+            topics: request
+                .topics
+                .iter()
+                .map(|topic| CreateTopicsResponseTopic {
+                    name: topic.name.clone(),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }),
+        Q::CreatePartitions(request) => A::CreatePartitions(CreatePartitionsResponse {
+            results: request
+                .topics
+                .iter()
+                .map(|topic| CreatePartitionsResponseTopic {
+                    name: topic.name.clone(),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }),
+        Q::DeleteTopics(request) => A::DeleteTopics(DeleteTopicsResponse {
+            responses: request
+                .topic_names
+                .iter()
+                .map(|name| (Some(name.clone()), TopicId::ZERO))
+                .chain(
+                    request
+                        .topics
+                        .iter()
+                        .map(|topic| (topic.name.clone(), topic.topic_id)),
+                )
+                .map(|(name, topic_id)| DeleteTopicsResponseTopic {
+                    name,
+                    topic_id,
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }),
+        Q::DescribeConfigs(request) => A::DescribeConfigs(DescribeConfigsResponse {
+            results: request
+                .resources
+                .iter()
+                .map(|resource| DescribeConfigsResponseResource {
+                    resource_type: resource.resource_type,
+                    resource_name: resource.resource_name.clone(),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }),
+        Q::DescribeTransactions(request) => A::DescribeTransactions(DescribeTransactionsResponse {
+            transaction_states: request
+                .transactional_ids
+                .iter()
+                .map(|id| DescribeTransactionsResponseTransaction {
+                    transactional_id: id.clone(),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }),
+        Q::InitProducerId(_) => A::InitProducerId(Default::default()),
+        Q::AddOffsetsToTxn(_) => A::AddOffsetsToTxn(Default::default()),
+        Q::EndTxn(_) => A::EndTxn(Default::default()),
+        Q::DescribeCluster(_) => A::DescribeCluster(Default::default()),
+        Q::ListTransactions(_) => A::ListTransactions(Default::default()),
+        _ => A::ApiVersions(Default::default()),
+    }
+}
+
+fn metadata_topic(topic: &MetadataRequestTopic) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        ..Default::default()
+    }
+}
+
+fn add_partitions(request: &AddPartitionsToTxnRequest) -> AddPartitionsToTxnResponse {
+    let echo = |topics: &[AddPartitionsToTxnRequestTopic]| -> Vec<AddPartitionsToTxnResponseTopic> {
+        echo!(topics => AddPartitionsToTxnResponseTopic { name }
+            results_by_partition: partitions => AddPartitionsToTxnResponsePartition partition_index)
+    };
+    AddPartitionsToTxnResponse {
+        results_by_transaction: request
+            .transactions
+            .iter()
+            .map(|transaction| AddPartitionsToTxnResponseTransaction {
+                transactional_id: transaction.transactional_id.clone(),
+                topic_results: echo(&transaction.topics),
+            })
+            .collect(),
+        results_by_topic_v3_and_below: echo(&request.v3_and_below_topics),
+        ..Default::default()
+    }
+}
+
+fn offset_fetch(request: &OffsetFetchRequest) -> OffsetFetchResponse {
+    let groups = request
+        .groups
+        .iter()
+        .map(|group| OffsetFetchResponseGroup {
+            group_id: group.group_id.clone(),
+            ..Default::default()
+        })
+        .collect();
+    OffsetFetchResponse {
+        groups,
+        ..Default::default()
+    }
+}
+
+fn find_coordinator(request: &FindCoordinatorRequest, version: i16) -> FindCoordinatorResponse {
+    if version < 4 {
+        return FindCoordinatorResponse {
+            node_id: NodeId(-1),
+            port: -1,
+            ..Default::default()
+        };
+    }
+    let none = |key: &String| FindCoordinatorResponseCoordinator {
+        key: key.clone(),
+        node_id: NodeId(-1),
+        port: -1,
+        ..Default::default()
+    };
+    FindCoordinatorResponse {
+        coordinators: request.coordinator_keys.iter().map(none).collect(),
+        ..Default::default()
+    }
+}
+
+/// Writes `code` over what the answer says about the target.
+pub(crate) fn overwrite(response: &mut ResponseMessage, code: ErrorCode, target: Target<'_>) {
+    use ResponseMessage as A;
+    match response {
+        A::Produce(response) => overwrite_produce(response, code, target),
+        A::Fetch(response) => overwrite_fetch(response, code, target),
+        A::ListOffsets(response) => {
+            for topic in &mut response.topics {
+                let name = topic.name.as_str();
+                topic
+                    .partitions
+                    .iter_mut()
+                    .filter(|entry| target.fits(name, TopicId::ZERO, entry.partition_index))
+                    .for_each(|entry| entry.error_code = code);
+            }
+        }
+        A::OffsetCommit(response) => {
+            for topic in &mut response.topics {
+                let (name, id) = (topic.name.as_str(), topic.topic_id);
+                topic
+                    .partitions
+                    .iter_mut()
+                    .filter(|entry| target.fits(name, id, entry.partition_index))
+                    .for_each(|entry| entry.error_code = code);
+            }
+        }
+        A::TxnOffsetCommit(response) => {
+            for topic in &mut response.topics {
+                let name = topic.name.as_str();
+                topic
+                    .partitions
+                    .iter_mut()
+                    .filter(|entry| target.fits(name, TopicId::ZERO, entry.partition_index))
+                    .for_each(|entry| entry.error_code = code);
+            }
+        }
+        A::AddPartitionsToTxn(response) => overwrite_add_partitions(response, code, target),
+        other => overwrite_top_level(other, code),
+    }
+}
+
+fn overwrite_produce(response: &mut ProduceResponse, code: ErrorCode, target: Target<'_>) {
+    for topic in &mut response.responses {
+        let (name, id) = (topic.name.as_str(), topic.topic_id);
+        for entry in topic
+            .partition_responses
+            .iter_mut()
+            .filter(|entry| target.fits(name, id, entry.index))
+        {
+            *entry = ProduceResponsePartition {
+                index: entry.index,
+                error_code: code,
+                base_offset: -1,
+                ..ProduceResponsePartition::default()
+            };
+        }
+    }
+}
+
+fn overwrite_fetch(response: &mut FetchResponse, code: ErrorCode, target: Target<'_>) {
+    if let Target::Everything = target {
+        response.error_code = code;
+    }
+    for topic in &mut response.responses {
+        let (name, id) = (topic.topic.as_str(), topic.topic_id);
+        for entry in topic
+            .partitions
+            .iter_mut()
+            .filter(|entry| target.fits(name, id, entry.partition_index))
+        {
+            *entry = FetchResponsePartition {
+                partition_index: entry.partition_index,
+                error_code: code,
+                high_watermark: -1,
+                records: Some(Bytes::new()),
+                ..FetchResponsePartition::default()
+            };
+        }
+    }
+}
+
+/// B-71: when one partition fails, the others are not attempted.
+fn overwrite_add_partitions(response: &mut AddPartitionsToTxnResponse, code: ErrorCode, target: Target<'_>) {
+    let transactions = response
+        .results_by_transaction
+        .iter_mut()
+        .flat_map(|result| &mut result.topic_results);
+    for topic in transactions.chain(&mut response.results_by_topic_v3_and_below) {
+        for entry in &mut topic.results_by_partition {
+            let fits = target.fits(&topic.name, TopicId::ZERO, entry.partition_index);
+            entry.partition_error_code = if fits {
+                code
+            } else {
+                ErrorCode::OperationNotAttempted
+            };
+        }
+    }
+}
+
+fn overwrite_top_level(response: &mut ResponseMessage, code: ErrorCode) {
+    use ResponseMessage as A;
+    match response {
+        A::Metadata(response) => {
+            response.error_code = code;
+            response
+                .topics
+                .iter_mut()
+                .for_each(|topic| topic.error_code = code);
+        }
+        A::FindCoordinator(response) => {
+            response.error_code = code;
+            response
+                .coordinators
+                .iter_mut()
+                .for_each(|entry| entry.error_code = code);
+        }
+        A::OffsetFetch(response) => {
+            response.error_code = code;
+            response
+                .groups
+                .iter_mut()
+                .for_each(|group| group.error_code = code);
+        }
+        A::ApiVersions(response) => response.error_code = code,
+        A::InitProducerId(response) => {
+            *response = InitProducerIdResponse {
+                error_code: code,
+                ..Default::default()
+            }
+        }
+        A::AddOffsetsToTxn(response) => response.error_code = code,
+        A::EndTxn(response) => {
+            *response = EndTxnResponse {
+                error_code: code,
+                ..Default::default()
+            }
+        }
+        A::CreateTopics(response) => response
+            .topics
+            .iter_mut()
+            .for_each(|topic| topic.error_code = code),
+        A::DeleteTopics(response) => response
+            .responses
+            .iter_mut()
+            .for_each(|topic| topic.error_code = code),
+        A::CreatePartitions(response) => response
+            .results
+            .iter_mut()
+            .for_each(|topic| topic.error_code = code),
+        A::DescribeConfigs(response) => response
+            .results
+            .iter_mut()
+            .for_each(|entry| entry.error_code = code),
+        A::DescribeCluster(response) => response.error_code = code,
+        A::ListTransactions(response) => response.error_code = code,
+        A::DescribeTransactions(response) => {
+            response
+                .transaction_states
+                .iter_mut()
+                .for_each(|entry| entry.error_code = code);
+        }
+        A::DeleteRecords(response) => {
+            let entries = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+            entries.for_each(|entry| entry.error_code = code);
+        }
+        A::DescribeProducers(response) => {
+            let entries = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+            entries.for_each(|entry| entry.error_code = code);
+        }
+        A::Produce(_)
+        | A::Fetch(_)
+        | A::ListOffsets(_)
+        | A::OffsetCommit(_)
+        | A::TxnOffsetCommit(_)
+        | A::AddPartitionsToTxn(_) => {}
+    }
+}
+
+/// Puts the refused entries of `refused` beside those of an answer that was made without them.
+pub(crate) fn add_refused(response: &mut ResponseMessage, refused: &ResponseMessage) {
+    let (ResponseMessage::Produce(response), ResponseMessage::Produce(refused)) = (response, refused) else {
+        return;
+    };
+    for topic in &refused.responses {
+        let entries = topic
+            .partition_responses
+            .iter()
+            .filter(|entry| entry.error_code != ErrorCode::None)
+            .cloned();
+        let is_same =
+            |known: &&mut ProduceResponseTopic| known.name == topic.name && known.topic_id == topic.topic_id;
+        match response.responses.iter_mut().find(is_same) {
+            Some(known) => known.partition_responses.extend(entries),
+            None => response.responses.push(ProduceResponseTopic {
+                partition_responses: entries.collect(),
+                name: topic.name.clone(),
+                topic_id: topic.topic_id,
+            }),
+        }
+    }
+    response
+        .responses
+        .retain(|topic| !topic.partition_responses.is_empty());
+}
