@@ -1,0 +1,253 @@
+//! Fetch: whole batches up to what the isolation level may see, and waiting for more (section 11 of the broker specification).
+//!
+//! There are no fetch sessions: every answer carries session id 0, so clients send full requests.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::messages::*;
+use kommit_protocol::time::{Instant, Now};
+use kommit_protocol::units::{LeaderEpoch, NodeId, Offset};
+
+use super::{Context, Outcome};
+use crate::core::World;
+use crate::messages::ResponseMessage;
+use crate::partition::log::FirstBatch;
+use crate::partition::{Isolation, Partition};
+
+/// The first version with topic ids instead of names.
+const FIRST_ID_VERSION: i16 = 13;
+/// The first version that names the leader with NOT_LEADER_OR_FOLLOWER.
+const FIRST_HINTING_VERSION: i16 = 12;
+/// The first version that lists the endpoints of those leaders.
+const FIRST_ENDPOINT_VERSION: i16 = 16;
+
+/// A fetch that waits for records.
+#[derive(Debug)]
+pub(crate) struct PendingFetch {
+    node: NodeId,
+    version: i16,
+    request: FetchRequest,
+    deadline: Instant,
+    seen_changes: u64,
+}
+
+/// Takes up a fetch request.
+pub(super) fn begin(world: &mut World, context: &Context<'_>, request: FetchRequest) -> Outcome {
+    if request.session_id != 0 {
+        let error_code = ErrorCode::FetchSessionIdNotFound;
+        return ResponseMessage::Fetch(FetchResponse {
+            error_code,
+            ..Default::default()
+        })
+        .into();
+    }
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let pending = PendingFetch {
+        node: context.node,
+        version: context.version,
+        deadline: context.now.instant + wait,
+        seen_changes: world.changes(),
+        request,
+    };
+    pending
+        .answer_or_wait(world, context.now)
+        .unwrap_or_else(|pending| Outcome::Fetch(Box::new(pending)))
+}
+
+impl PendingFetch {
+    /// When it is answered with whatever there is.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Answers when there is enough, or when the time is up (B-115). Gives itself back when it waits on.
+    pub(crate) fn advance(mut self, world: &World, now: Now) -> Result<Outcome, Self> {
+        if now.instant < self.deadline && self.seen_changes == world.changes() {
+            return Err(self);
+        }
+        self.seen_changes = world.changes();
+        self.answer_or_wait(world, now)
+    }
+
+    fn answer_or_wait(self, world: &World, now: Now) -> Result<Outcome, Self> {
+        let mut reading = Reading::new(&self, world);
+        for topic in &self.request.topics {
+            reading.add_topic(topic);
+        }
+        let enough = usize::try_from(self.request.min_bytes).unwrap_or(0);
+        let is_answered = reading.size >= enough || reading.has_errors || now.instant >= self.deadline;
+        if !is_answered && !self.request.topics.is_empty() {
+            return Err(self);
+        }
+        Ok(ResponseMessage::Fetch(reading.response).into())
+    }
+}
+
+/// An answer under construction.
+struct Reading<'a> {
+    fetch: &'a PendingFetch,
+    world: &'a World,
+    isolation: Isolation,
+    response: FetchResponse,
+    size: usize,
+    room: usize,
+    has_errors: bool,
+}
+
+impl<'a> Reading<'a> {
+    fn new(fetch: &'a PendingFetch, world: &'a World) -> Self {
+        let isolation = match fetch.request.isolation_level {
+            1 => Isolation::ReadCommitted,
+            _ => Isolation::ReadUncommitted,
+        };
+        Self {
+            fetch,
+            world,
+            isolation,
+            response: FetchResponse::default(),
+            size: 0,
+            room: usize::try_from(fetch.request.max_bytes).unwrap_or(0),
+            has_errors: false,
+        }
+    }
+
+    fn add_topic(&mut self, topic: &FetchRequestTopic) {
+        let found = match self.fetch.version {
+            FIRST_ID_VERSION.. => self
+                .world
+                .cluster
+                .topic_by_id(topic.topic_id)
+                .ok_or(ErrorCode::UnknownTopicId),
+            _ => self
+                .world
+                .cluster
+                .topic(&topic.topic)
+                .ok_or(ErrorCode::UnknownTopicOrPartition),
+        };
+        let mut partitions = Vec::with_capacity(topic.partitions.len().min(1024));
+        for wanted in &topic.partitions {
+            let entry = found
+                .and_then(|found| {
+                    found
+                        .partition(wanted.partition.0)
+                        .ok_or(ErrorCode::UnknownTopicOrPartition)
+                })
+                .and_then(|partition| self.read(partition, wanted));
+            partitions.push(entry.unwrap_or_else(|code| {
+                self.has_errors = true;
+                let mut entry = failed(wanted, code);
+                if let (ErrorCode::NotLeaderOrFollower, Ok(found)) = (code, found) {
+                    self.hint(found.partition(wanted.partition.0), &mut entry);
+                }
+                entry
+            }));
+        }
+        self.response.responses.push(FetchResponseTopic {
+            topic: topic.topic.clone(),
+            topic_id: topic.topic_id,
+            partitions,
+        });
+    }
+
+    fn read(
+        &mut self,
+        partition: &Partition,
+        wanted: &FetchRequestPartition,
+    ) -> Result<FetchResponsePartition, ErrorCode> {
+        check_leader(partition, self.fetch.node, wanted.current_leader_epoch)?;
+        let from = Offset(wanted.fetch_offset);
+        if from < partition.log().start() || from > partition.log().end() {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        let limit = usize::try_from(wanted.partition_max_bytes)
+            .unwrap_or(0)
+            .min(self.room);
+        let first = if self.size == 0 {
+            FirstBatch::Always
+        } else {
+            FirstBatch::WithinLimit
+        };
+        let records = partition.read(from, self.isolation, limit, first);
+        self.size += records.len();
+        self.room = self.room.saturating_sub(records.len());
+        Ok(FetchResponsePartition {
+            partition_index: wanted.partition,
+            high_watermark: partition.high_watermark().0,
+            last_stable_offset: partition.last_stable_offset().0,
+            log_start_offset: partition.log().start().0,
+            aborted_transactions: self.aborted(partition, from),
+            records: Some(records),
+            ..Default::default()
+        })
+    }
+
+    /// B-112: the aborted transactions up to the log end, for readers of committed records only.
+    fn aborted(&self, partition: &Partition, from: Offset) -> Option<Vec<FetchResponseAbortedTransaction>> {
+        if self.isolation == Isolation::ReadUncommitted {
+            return None;
+        }
+        let entries =
+            partition
+                .visibility()
+                .aborted_from(from)
+                .map(|aborted| FetchResponseAbortedTransaction {
+                    producer_id: aborted.producer_id,
+                    first_offset: aborted.first_offset.0,
+                });
+        Some(entries.collect())
+    }
+
+    fn hint(&mut self, partition: Option<&Partition>, entry: &mut FetchResponsePartition) {
+        let Some(partition) = partition.filter(|_| self.fetch.version >= FIRST_HINTING_VERSION) else {
+            return;
+        };
+        let Some(leader_id) = partition.leader else { return };
+        entry.current_leader = FetchResponseCurrentLeader {
+            leader_id,
+            leader_epoch: partition.leader_epoch,
+        };
+        let is_listed = self
+            .response
+            .node_endpoints
+            .iter()
+            .any(|endpoint| endpoint.node_id == leader_id);
+        if is_listed || self.fetch.version < FIRST_ENDPOINT_VERSION {
+            return;
+        }
+        if let Some(node) = self.world.cluster.view().live_node(leader_id) {
+            self.response.node_endpoints.push(FetchResponseNodeEndpoint {
+                node_id: node.id,
+                host: node.host.clone(),
+                port: i32::from(node.port),
+                rack: None,
+            });
+        }
+    }
+}
+
+/// Whether `node` leads the partition, in the epoch that the client knows.
+pub(super) fn check_leader(partition: &Partition, node: NodeId, known: LeaderEpoch) -> Result<(), ErrorCode> {
+    if partition.leader != Some(node) {
+        return Err(ErrorCode::NotLeaderOrFollower);
+    }
+    match known.0 {
+        ..0 => Ok(()),
+        known if known < partition.leader_epoch.0 => Err(ErrorCode::FencedLeaderEpoch),
+        known if known > partition.leader_epoch.0 => Err(ErrorCode::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
+/// B-112: no list with OFFSET_OUT_OF_RANGE, an empty one otherwise.
+fn failed(wanted: &FetchRequestPartition, code: ErrorCode) -> FetchResponsePartition {
+    FetchResponsePartition {
+        partition_index: wanted.partition,
+        error_code: code,
+        high_watermark: -1,
+        aborted_transactions: (code != ErrorCode::OffsetOutOfRange).then(Vec::new),
+        records: Some(Bytes::new()),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,184 @@
+//! Metadata: which brokers and topics there are, and the creation of topics that a client names (B-15 to B-18).
+
+use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::messages::*;
+use kommit_protocol::units::{LeaderEpoch, NodeId, PartitionId, TopicId};
+
+use super::Context;
+use crate::config::AutoCreateTopics;
+use crate::coordinator::interface::{CONSUMER_OFFSETS_TOPIC, CoordinatorKind, TRANSACTION_STATE_TOPIC};
+use crate::core::World;
+use crate::partition::Partition;
+use crate::topics::{NewTopic, Topic, is_internal, is_legal_name};
+
+/// The first version in which a topic can be asked for by its id (B-17).
+const FIRST_ID_VERSION: i16 = 12;
+/// The versions in which a null or an empty list of topics have their meaning; before, an empty one means all.
+const FIRST_NULL_VERSION: i16 = 1;
+/// The first version in which clients say whether topics may be created.
+const FIRST_AUTO_CREATION_VERSION: i16 = 4;
+
+/// Answers Metadata.
+pub(super) fn describe(
+    world: &mut World,
+    context: &Context<'_>,
+    request: &MetadataRequest,
+) -> MetadataResponse {
+    let names_id = request
+        .topics
+        .iter()
+        .flatten()
+        .any(|topic| topic.topic_id.is_known() || topic.name.is_none());
+    if names_id && context.version < FIRST_ID_VERSION {
+        return refused(request);
+    }
+    let mut response = MetadataResponse {
+        brokers: brokers(world),
+        cluster_id: Some(world.config.cluster_id.clone()),
+        controller_id: world.cluster.controller().unwrap_or(NodeId(-1)),
+        ..Default::default()
+    };
+    let wanted = request
+        .topics
+        .as_ref()
+        .filter(|topics| context.version >= FIRST_NULL_VERSION || !topics.is_empty());
+    match wanted {
+        None => {
+            response.topics = world
+                .cluster
+                .topics()
+                .map(|topic| described(world, topic))
+                .collect()
+        }
+        Some(topics) => {
+            let may_create =
+                request.allow_auto_topic_creation || context.version < FIRST_AUTO_CREATION_VERSION;
+            for topic in topics {
+                let entry = named_topic(world, topic, may_create);
+                response.topics.push(entry);
+            }
+        }
+    }
+    response
+}
+
+/// B-17: topic ids in versions 10 and 11.
+fn refused(request: &MetadataRequest) -> MetadataResponse {
+    let topics = request
+        .topics
+        .iter()
+        .flatten()
+        .map(|topic| MetadataResponseTopic {
+            error_code: ErrorCode::InvalidRequest,
+            name: Some(topic.name.clone().unwrap_or_default()),
+            topic_id: topic.topic_id,
+            ..Default::default()
+        });
+    MetadataResponse {
+        topics: topics.collect(),
+        ..Default::default()
+    }
+}
+
+fn brokers(world: &World) -> Vec<MetadataResponseBroker> {
+    let nodes = world.cluster.live_nodes().map(|node| MetadataResponseBroker {
+        node_id: node.id,
+        host: node.host.clone(),
+        port: i32::from(node.port),
+        rack: None,
+    });
+    nodes.collect()
+}
+
+fn named_topic(world: &mut World, wanted: &MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
+    let Some(name) = wanted.name.as_deref().filter(|_| !wanted.topic_id.is_known()) else {
+        return match world.cluster.topic_by_id(wanted.topic_id) {
+            Some(topic) => described(world, topic),
+            None => MetadataResponseTopic {
+                error_code: ErrorCode::UnknownTopicId,
+                name: None,
+                topic_id: wanted.topic_id,
+                ..Default::default()
+            },
+        };
+    };
+    if let Some(topic) = world.cluster.topic(name) {
+        return described(world, topic);
+    }
+    let error_code = if is_legal_name(name) {
+        if may_create {
+            create(world, name);
+        }
+        ErrorCode::UnknownTopicOrPartition
+    } else {
+        ErrorCode::InvalidTopicException
+    };
+    MetadataResponseTopic {
+        error_code,
+        name: Some(name.to_owned()),
+        topic_id: TopicId::ZERO,
+        is_internal: is_internal(name),
+        ..Default::default()
+    }
+}
+
+/// B-16: the topic exists after this answer, which does not say so yet.
+fn create(world: &mut World, name: &str) {
+    match name {
+        TRANSACTION_STATE_TOPIC => {
+            return world
+                .cluster
+                .ensure_coordinator_topic(CoordinatorKind::Transaction);
+        }
+        CONSUMER_OFFSETS_TOPIC => return world.cluster.ensure_coordinator_topic(CoordinatorKind::Group),
+        _ => {}
+    }
+    if world.config.auto_create_topics == AutoCreateTopics::Disabled {
+        return;
+    }
+    let new = NewTopic {
+        name: name.to_owned(),
+        partitions: world.config.default_partitions.max(1),
+        replication_factor: world.default_replication_factor(),
+        config: world.config.topic_defaults.clone(),
+    };
+    if let Err(code) = world.cluster.create_topic(new) {
+        tracing::warn!(topic = name, code = code.name(), "a topic could not be created");
+    }
+    world.note_change();
+}
+
+fn described(world: &World, topic: &Topic) -> MetadataResponseTopic {
+    let partitions = topic
+        .partitions
+        .iter()
+        .zip(0..)
+        .map(|(partition, index)| described_partition(world, partition, index));
+    MetadataResponseTopic {
+        error_code: ErrorCode::None,
+        name: Some(topic.name.to_string()),
+        topic_id: topic.id,
+        is_internal: topic.is_internal(),
+        partitions: partitions.collect(),
+        ..Default::default()
+    }
+}
+
+/// B-18: a partition without leader keeps its epoch.
+fn described_partition(world: &World, partition: &Partition, index: i32) -> MetadataResponsePartition {
+    let view = world.cluster.view();
+    let is_offline = |node: &NodeId| view.live_node(*node).is_none();
+    MetadataResponsePartition {
+        error_code: if partition.leader.is_some() {
+            ErrorCode::None
+        } else {
+            ErrorCode::LeaderNotAvailable
+        },
+        partition_index: PartitionId(index),
+        leader_id: partition.leader.unwrap_or(NodeId(-1)),
+        leader_epoch: LeaderEpoch(partition.leader_epoch.0),
+        replica_nodes: partition.replicas.clone(),
+        isr_nodes: partition.in_sync.clone(),
+        offline_replicas: partition.replicas.iter().copied().filter(is_offline).collect(),
+    }
+}

@@ -1,0 +1,511 @@
+//! Produce: checks, verification with the transaction coordinator, append, replication (section 4 of the broker specification).
+//!
+//! The order is that of B-23: authorisation, topic and format per partition, verification, acks, append. A produce that has to wait
+//! for the coordinator (B-78) or for replication (B-30) is a [`PendingProduce`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::messages::*;
+use kommit_protocol::time::{Instant, Now};
+use kommit_protocol::units::{Identity, NodeId, Offset, TopicId, TopicPartition};
+
+use super::{Context, Outcome, named};
+use crate::config::Verification;
+use crate::coordinator::interface::{VerifyMode, VerifyRequest};
+use crate::core::World;
+use crate::messages::ResponseMessage;
+use crate::partition::incoming::{IncomingBatch, LogStart, Refusal};
+use crate::partition::verification::{ClientRules, Guard};
+use crate::partition::{AppendContext, Appended, Proof};
+use crate::topics::is_internal;
+
+/// The first version in which the broker adds partitions to the transaction (B-74).
+const FIRST_ADDING_VERSION: i16 = 12;
+/// The first version that knows TRANSACTION_ABORTABLE (B-79).
+const FIRST_ABORTABLE_VERSION: i16 = 11;
+/// The first version with hints about leaders (B-27).
+const FIRST_HINTING_VERSION: i16 = 10;
+/// The first version with topic ids instead of names.
+const FIRST_ID_VERSION: i16 = 13;
+/// Kafka's admin client, which may write to internal topics (B-28).
+const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// One partition of a produce request, and how far it is.
+#[derive(Debug)]
+struct Item {
+    topic_name: String,
+    topic_id: TopicId,
+    partition: TopicPartition,
+    stage: ItemStage,
+}
+
+#[derive(Debug)]
+enum ItemStage {
+    /// Its format is right; it can be appended.
+    Ready(Box<IncomingBatch>, Proof),
+    /// The coordinator must agree first.
+    Unverified(Box<IncomingBatch>, Guard),
+    /// It is in the log.
+    Appended(Appended),
+    /// It is refused.
+    Refused(Refusal),
+}
+
+/// A produce request on its way.
+#[derive(Debug)]
+pub(crate) struct PendingProduce {
+    node: NodeId,
+    version: i16,
+    acks: i16,
+    transactional_id: Option<Arc<str>>,
+    is_admin: bool,
+    items: Vec<Item>,
+    wait: Wait,
+    timeout: Instant,
+}
+
+/// What it waits for.
+#[derive(Clone, Copy, Debug)]
+enum Wait {
+    /// The end of another transaction of the same id (B-78).
+    Coordinator { next: Instant, limit: Instant },
+    /// Replication (B-30).
+    Replication,
+}
+
+/// Takes up a produce request.
+pub(super) fn begin(world: &mut World, context: &Context<'_>, request: ProduceRequest) -> Outcome {
+    let timeout = u64::try_from(request.timeout_ms).unwrap_or(0);
+    let limit = context.now.instant + world.config.verification_retry.limit;
+    let mut pending = PendingProduce {
+        node: context.node,
+        version: context.version,
+        acks: request.acks,
+        transactional_id: request.transactional_id.as_deref().map(Arc::from),
+        is_admin: context.client_id == Some(ADMIN_CLIENT_ID),
+        items: Vec::new(),
+        wait: Wait::Coordinator {
+            next: context.now.instant,
+            limit,
+        },
+        timeout: context.now.instant + std::time::Duration::from_millis(timeout),
+    };
+    for topic in request.topic_data {
+        for partition in topic.partition_data {
+            let item = pending.item(world, &topic.name, topic.topic_id, &partition);
+            pending.items.push(item);
+        }
+    }
+    pending.check_transaction();
+    pending.start_verification(world, context.now);
+    pending
+        .advance(world, context.now)
+        .unwrap_or_else(|pending| Outcome::Produce(Box::new(pending)))
+}
+
+impl PendingProduce {
+    /// When it has to be looked at again, if nothing else happens.
+    pub(crate) fn next_deadline(&self) -> Instant {
+        match self.wait {
+            Wait::Coordinator { next, .. } => next,
+            Wait::Replication => self.timeout,
+        }
+    }
+
+    /// Does what can be done now. Gives itself back when it must wait on.
+    pub(crate) fn advance(mut self, world: &mut World, now: Now) -> Result<Outcome, Self> {
+        if let Wait::Coordinator { next, limit } = self.wait {
+            if now.instant < next {
+                return Err(self);
+            }
+            if self.verify(world, now, limit) == Verified::Later {
+                let next = now.instant + world.config.verification_retry.interval;
+                self.wait = Wait::Coordinator {
+                    next: next.min(limit),
+                    limit,
+                };
+                return Err(self);
+            }
+            self.append(world, now);
+            self.wait = Wait::Replication;
+        }
+        if self.acks == -1 && !self.is_replicated(world) {
+            if now.instant < self.timeout {
+                return Err(self);
+            }
+            self.give_up_replication(world);
+        }
+        Ok(self.answer(world))
+    }
+
+    /// B-23 step 2: the topic, the partition, its leader, and the format of the batch.
+    fn item(&self, world: &World, name: &str, id: TopicId, partition: &ProduceRequestPartition) -> Item {
+        let topic = match self.version {
+            FIRST_ID_VERSION.. => world.cluster.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId),
+            _ => world
+                .cluster
+                .topic(name)
+                .ok_or(ErrorCode::UnknownTopicOrPartition),
+        };
+        let index = partition.index.0;
+        let full_name = topic.map_or(name, |topic| &*topic.name);
+        let stage = topic
+            .and_then(|topic| topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition))
+            .and_then(|found| match found.leader {
+                Some(leader) if leader == self.node => Ok(()),
+                _ => Err(ErrorCode::NotLeaderOrFollower),
+            })
+            .and_then(|()| match is_internal(full_name) && !self.is_admin {
+                true => Err(ErrorCode::InvalidTopicException),
+                false => Ok(()),
+            })
+            .map_err(Refusal::hidden)
+            .and_then(|()| {
+                IncomingBatch::parse(partition.records.as_ref().unwrap_or(&Bytes::new()), self.version)
+            });
+        Item {
+            topic_name: name.to_owned(),
+            topic_id: id,
+            partition: named(full_name, index),
+            stage: match stage {
+                Ok(batch) => ItemStage::Ready(Box::new(batch), Proof::NotNeeded),
+                Err(refusal) => ItemStage::Refused(refusal),
+            },
+        }
+    }
+
+    /// B-23 step 1, B-26, and B-75's empty transactional id.
+    fn check_transaction(&mut self) {
+        let transactional = self.batches().filter(|batch| batch.is_transactional());
+        let producer_ids: BTreeSet<_> = transactional.map(|batch| batch.producer_id).collect();
+        let has_several = producer_ids.len() > 1;
+        if producer_ids.is_empty() {
+            return;
+        }
+        let code = match self.transactional_id.as_deref() {
+            None => ErrorCode::TransactionalIdAuthorizationFailed,
+            Some("") => ErrorCode::InvalidRequest,
+            Some(_) if has_several => ErrorCode::InvalidProducerIdMapping,
+            Some(_) => return,
+        };
+        for item in &mut self.items {
+            item.stage = ItemStage::Refused(Refusal::hidden(code));
+        }
+    }
+
+    fn batches(&self) -> impl Iterator<Item = &IncomingBatch> {
+        self.items.iter().filter_map(|item| match &item.stage {
+            ItemStage::Ready(batch, _) | ItemStage::Unverified(batch, _) => Some(&**batch),
+            ItemStage::Appended(_) | ItemStage::Refused(_) => None,
+        })
+    }
+
+    fn rules(&self) -> ClientRules {
+        if self.version >= FIRST_ADDING_VERSION {
+            ClientRules::V2
+        } else {
+            ClientRules::V1
+        }
+    }
+
+    /// B-75, B-76, B-82: which batches need the coordinator's agreement.
+    fn start_verification(&mut self, world: &mut World, now: Now) {
+        let rules = self.rules();
+        let is_off = rules == ClientRules::V1 && world.config.verification == Verification::Disabled;
+        for item in &mut self.items {
+            let ItemStage::Ready(batch, proof) = &mut item.stage else {
+                continue;
+            };
+            if is_off {
+                *proof = Proof::Unchecked;
+                continue;
+            }
+            let Ok(partition) = world.cluster.partition_mut(&item.partition) else {
+                continue;
+            };
+            match partition.start_verification(batch, rules, now.instant) {
+                Ok(None) => {}
+                Ok(Some(guard)) => item.stage = ItemStage::Unverified(batch.clone(), guard),
+                Err(code) => item.stage = ItemStage::Refused(Refusal::hidden(code)),
+            }
+        }
+    }
+
+    /// B-77, B-78: asks the coordinator about everything that is unverified.
+    fn verify(&mut self, world: &mut World, now: Now, limit: Instant) -> Verified {
+        let Some(request) = self.question() else {
+            return Verified::Done;
+        };
+        let World {
+            coordinators,
+            cluster,
+            ..
+        } = world;
+        let results = coordinators.verify_or_add(&request, &cluster.view(), now);
+        world.coordinators_moved(now);
+        let may_retry = request.mode == VerifyMode::Add && now.instant < limit;
+        let mut outcome = Verified::Done;
+        let unverified = self
+            .items
+            .iter_mut()
+            .filter(|item| matches!(item.stage, ItemStage::Unverified(..)));
+        for (item, result) in unverified.zip(results) {
+            let ItemStage::Unverified(batch, guard) = &item.stage else {
+                continue;
+            };
+            match result {
+                Ok(()) => item.stage = ItemStage::Ready(batch.clone(), Proof::Verified(*guard)),
+                Err(ErrorCode::ConcurrentTransactions) if may_retry => outcome = Verified::Later,
+                Err(code) => {
+                    let code = translated(code, self.version, request.mode);
+                    item.stage = ItemStage::Refused(Refusal::hidden(code));
+                }
+            }
+        }
+        outcome
+    }
+
+    fn question(&self) -> Option<VerifyRequest> {
+        let mut identity = None;
+        let mut partitions = Vec::new();
+        for item in &self.items {
+            if let ItemStage::Unverified(batch, _) = &item.stage {
+                identity = identity.or(batch.producer_id.map(|id| Identity {
+                    id,
+                    epoch: batch.epoch,
+                }));
+                partitions.push(item.partition.clone());
+            }
+        }
+        let mode = match self.rules() {
+            ClientRules::V1 => VerifyMode::VerifyOnly,
+            ClientRules::V2 => VerifyMode::Add,
+        };
+        let transactional_id = self.transactional_id.clone()?;
+        Some(VerifyRequest {
+            transactional_id,
+            identity: identity?,
+            partitions,
+            mode,
+        })
+    }
+
+    /// B-25, B-29, and the append itself.
+    fn append(&mut self, world: &mut World, now: Now) {
+        let is_acks_legal = matches!(self.acks, -1..=1);
+        let replicated_at = world.replicated_at(now);
+        for item in &mut self.items {
+            let ItemStage::Ready(batch, proof) = &item.stage else {
+                continue;
+            };
+            let result = if is_acks_legal {
+                append_batch(
+                    world,
+                    &item.partition,
+                    (batch, *proof),
+                    (self.node, self.acks),
+                    (now, replicated_at),
+                )
+            } else {
+                Err(Refusal::hidden(ErrorCode::InvalidRequiredAcks))
+            };
+            item.stage = match result {
+                Ok(appended) => {
+                    world.appended(&item.partition);
+                    ItemStage::Appended(appended)
+                }
+                Err(refusal) => ItemStage::Refused(refusal),
+            };
+        }
+    }
+
+    fn is_replicated(&self, world: &World) -> bool {
+        self.items.iter().all(|item| lag(item, world).is_none())
+    }
+
+    /// B-30: what is not replicated in time is answered with REQUEST_TIMED_OUT, though it stays in the log.
+    fn give_up_replication(&mut self, world: &World) {
+        for item in &mut self.items {
+            if lag(item, world).is_some() {
+                item.stage = ItemStage::Refused(Refusal::hidden(ErrorCode::RequestTimedOut));
+            }
+        }
+    }
+
+    fn answer(self, world: &World) -> Outcome {
+        let has_failed = self
+            .items
+            .iter()
+            .any(|item| matches!(item.stage, ItemStage::Refused(_)));
+        if self.acks == 0 {
+            return if has_failed {
+                Outcome::Close
+            } else {
+                Outcome::Silence
+            };
+        }
+        let mut response = ProduceResponse::default();
+        for item in &self.items {
+            let entry = self.entry(item, world, &mut response.node_endpoints);
+            let same_topic = |topic: &&mut ProduceResponseTopic| {
+                topic.name == item.topic_name && topic.topic_id == item.topic_id
+            };
+            match response.responses.last_mut().filter(same_topic) {
+                Some(topic) => topic.partition_responses.push(entry),
+                None => response.responses.push(ProduceResponseTopic {
+                    name: item.topic_name.clone(),
+                    topic_id: item.topic_id,
+                    partition_responses: vec![entry],
+                }),
+            }
+        }
+        ResponseMessage::Produce(response).into()
+    }
+
+    fn entry(
+        &self,
+        item: &Item,
+        world: &World,
+        endpoints: &mut Vec<ProduceResponseNodeEndpoint>,
+    ) -> ProduceResponsePartition {
+        let partition = world.cluster.partition(&item.partition).ok();
+        let log_start = partition.map_or(-1, |partition| partition.log().start().0);
+        let mut entry = ProduceResponsePartition {
+            index: item.partition.partition,
+            ..Default::default()
+        };
+        match &item.stage {
+            ItemStage::Appended(appended) => {
+                entry.base_offset = appended.base_offset.0;
+                entry.log_append_time_ms = appended.log_append_time.map_or(-1, |time| time.0);
+                entry.log_start_offset = log_start;
+            }
+            ItemStage::Refused(refusal) => {
+                entry.base_offset = -1;
+                entry.error_code = refusal.code;
+                entry.log_start_offset = if refusal.log_start == LogStart::Shown {
+                    log_start
+                } else {
+                    -1
+                };
+                describe_records(&mut entry, refusal);
+                if refusal.code == ErrorCode::NotLeaderOrFollower && self.version >= FIRST_HINTING_VERSION {
+                    entry.current_leader = self.leader_hint(item, world, endpoints);
+                }
+            }
+            ItemStage::Ready(..) | ItemStage::Unverified(..) => {
+                entry.error_code = ErrorCode::UnknownServerError
+            }
+        }
+        entry
+    }
+
+    /// B-27: who leads, and where that node is.
+    fn leader_hint(
+        &self,
+        item: &Item,
+        world: &World,
+        endpoints: &mut Vec<ProduceResponseNodeEndpoint>,
+    ) -> ProduceResponseCurrentLeader {
+        let Ok(partition) = world.cluster.partition(&item.partition) else {
+            return Default::default();
+        };
+        let Some(leader_id) = partition.leader else {
+            return Default::default();
+        };
+        if let Some(node) = world.cluster.view().live_node(leader_id)
+            && !endpoints.iter().any(|endpoint| endpoint.node_id == leader_id)
+        {
+            endpoints.push(ProduceResponseNodeEndpoint {
+                node_id: node.id,
+                host: node.host.clone(),
+                port: i32::from(node.port),
+                rack: None,
+            });
+        }
+        ProduceResponseCurrentLeader {
+            leader_id,
+            leader_epoch: partition.leader_epoch,
+        }
+    }
+}
+
+/// Whether every batch has the coordinator's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verified {
+    Done,
+    Later,
+}
+
+fn append_batch(
+    world: &mut World,
+    name: &TopicPartition,
+    (batch, proof): (&IncomingBatch, Proof),
+    (node, acks): (NodeId, i16),
+    (now, replicated_at): (Now, Instant),
+) -> Result<Appended, Refusal> {
+    let unknown = || Refusal::hidden(ErrorCode::UnknownTopicOrPartition);
+    let topic = world.cluster.topic_mut(&name.topic).ok_or_else(unknown)?;
+    let config = topic.config.clone();
+    let partition = topic.partition_mut(name.partition.0).ok_or_else(unknown)?;
+    if partition.leader != Some(node) {
+        return Err(Refusal::hidden(ErrorCode::NotLeaderOrFollower));
+    }
+    if acks == -1 && !partition.has_enough_in_sync(&config) {
+        return Err(Refusal::hidden(ErrorCode::NotEnoughReplicas));
+    }
+    partition.append(
+        batch,
+        proof,
+        &AppendContext {
+            config: &config,
+            now,
+            replicated_at,
+        },
+    )
+}
+
+/// How far an appended batch is from being replicated; `None` when it is, or was refused.
+fn lag(item: &Item, world: &World) -> Option<Offset> {
+    let ItemStage::Appended(appended) = &item.stage else {
+        return None;
+    };
+    let watermark = world.cluster.partition(&item.partition).ok()?.high_watermark();
+    (watermark < appended.end).then_some(appended.end)
+}
+
+/// B-79: how the coordinator's refusal reaches the client.
+fn translated(code: ErrorCode, version: i16, mode: VerifyMode) -> ErrorCode {
+    match code {
+        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+        ErrorCode::TransactionAbortable if version < FIRST_ABORTABLE_VERSION => ErrorCode::InvalidTxnState,
+        ErrorCode::NetworkException
+        | ErrorCode::CoordinatorLoadInProgress
+        | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::NotCoordinator => ErrorCode::NotEnoughReplicas,
+        ErrorCode::ConcurrentTransactions if mode == VerifyMode::VerifyOnly => ErrorCode::NotEnoughReplicas,
+        unchanged => unchanged,
+    }
+}
+
+/// B-33: the bad records of a refused batch, one by one.
+fn describe_records(entry: &mut ProduceResponsePartition, refusal: &Refusal) {
+    if refusal.records.is_empty() {
+        return;
+    }
+    entry.error_message = Some(format!(
+        "{} records of the batch were rejected",
+        refusal.records.len()
+    ));
+    entry.record_errors = refusal
+        .records
+        .iter()
+        .map(|(index, text)| ProduceResponseRecordError {
+            batch_index: *index,
+            batch_index_error_message: Some((*text).to_owned()),
+        })
+        .collect();
+}

@@ -1,0 +1,86 @@
+//! The requests that this broker serves and the answers that it gives, each as one enum, so that rules can look at them.
+
+use bytes::Bytes;
+use kommit_protocol::api::{ApiKey, VersionRange};
+use kommit_protocol::frame;
+use kommit_protocol::messages::*;
+use kommit_protocol::wire::{DecodeError, Field, Reader};
+
+macro_rules! served {
+    ($($api:ident($request:ident, $response:ident) $min:literal..=$max:literal;)*) => {
+        /// A request as it was decoded.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum RequestMessage {
+            $(#[doc = concat!("`", stringify!($api), "`.")] $api($request),)*
+        }
+
+        /// An answer before it is encoded.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum ResponseMessage {
+            $(#[doc = concat!("`", stringify!($api), "`.")] $api($response),)*
+        }
+
+        /// The APIs that this broker serves, with the version ranges of Kafka 4.3 (B-8).
+        pub(crate) const SERVED: &[(ApiKey, VersionRange)] =
+            &[$((ApiKey::$api, VersionRange::new($min, $max)),)*];
+
+        impl RequestMessage {
+            /// Reads the body of a request. Bytes behind it are tolerated (B-12).
+            pub(crate) fn decode(key: ApiKey, body: &mut Reader, version: i16) -> Result<Option<Self>, DecodeError> {
+                let layout = key.version(version);
+                Ok(match key {
+                    $(ApiKey::$api => Some(Self::$api($request::decode(body, layout)?)),)*
+                    _ => None,
+                })
+            }
+
+            /// Which API.
+            pub fn key(&self) -> ApiKey {
+                match self {
+                    $(Self::$api(_) => ApiKey::$api,)*
+                }
+            }
+        }
+
+        impl ResponseMessage {
+            /// Says how long the connection is not served (B-14).
+            pub(crate) fn set_throttle_time_ms(&mut self, millis: i32) {
+                match self {
+                    $(Self::$api(response) => response.throttle_time_ms = millis,)*
+                }
+            }
+
+            /// The whole frame, length prefix included.
+            pub(crate) fn encode(&self, version: i16, correlation_id: i32) -> Bytes {
+                match self {
+                    $(Self::$api(response) => frame::encode_response(ApiKey::$api, version, correlation_id, response),)*
+                }
+            }
+        }
+    };
+}
+
+served! {
+    Produce(ProduceRequest, ProduceResponse) 3..=13;
+    Fetch(FetchRequest, FetchResponse) 4..=18;
+    ListOffsets(ListOffsetsRequest, ListOffsetsResponse) 1..=11;
+    Metadata(MetadataRequest, MetadataResponse) 0..=13;
+    OffsetCommit(OffsetCommitRequest, OffsetCommitResponse) 2..=10;
+    OffsetFetch(OffsetFetchRequest, OffsetFetchResponse) 1..=10;
+    FindCoordinator(FindCoordinatorRequest, FindCoordinatorResponse) 0..=6;
+    ApiVersions(ApiVersionsRequest, ApiVersionsResponse) 0..=4;
+    CreateTopics(CreateTopicsRequest, CreateTopicsResponse) 2..=7;
+    DeleteTopics(DeleteTopicsRequest, DeleteTopicsResponse) 1..=6;
+    DeleteRecords(DeleteRecordsRequest, DeleteRecordsResponse) 0..=2;
+    InitProducerId(InitProducerIdRequest, InitProducerIdResponse) 0..=5;
+    AddPartitionsToTxn(AddPartitionsToTxnRequest, AddPartitionsToTxnResponse) 0..=5;
+    AddOffsetsToTxn(AddOffsetsToTxnRequest, AddOffsetsToTxnResponse) 0..=4;
+    EndTxn(EndTxnRequest, EndTxnResponse) 0..=5;
+    TxnOffsetCommit(TxnOffsetCommitRequest, TxnOffsetCommitResponse) 0..=5;
+    DescribeConfigs(DescribeConfigsRequest, DescribeConfigsResponse) 1..=4;
+    CreatePartitions(CreatePartitionsRequest, CreatePartitionsResponse) 0..=3;
+    DescribeCluster(DescribeClusterRequest, DescribeClusterResponse) 0..=2;
+    DescribeProducers(DescribeProducersRequest, DescribeProducersResponse) 0..=0;
+    DescribeTransactions(DescribeTransactionsRequest, DescribeTransactionsResponse) 0..=0;
+    ListTransactions(ListTransactionsRequest, ListTransactionsResponse) 0..=2;
+}
