@@ -1,0 +1,211 @@
+//! What all nodes share, and what happens in it by itself: markers, replication, expiry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::time::{Instant, Now};
+use kommit_protocol::units::{NodeId, TopicPartition};
+
+use crate::config::BrokerConfig;
+use crate::coordinator::Coordinators;
+use crate::coordinator::interface::{CONSUMER_OFFSETS_TOPIC, ClusterNode, MarkerWrite, NodeState};
+use crate::partition::AppendContext;
+use crate::topics::Cluster;
+
+/// How long a marker waits for a partition without leader (B-94).
+const MARKER_RETRY: std::time::Duration = std::time::Duration::from_millis(20);
+/// Kafka replicates to three brokers where nobody says otherwise.
+const USUAL_REPLICATION: u16 = 3;
+
+/// The shared half of the broker: everything but connections.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) config: BrokerConfig,
+    pub(crate) cluster: Cluster,
+    pub(crate) coordinators: Coordinators,
+    markers: BTreeMap<(Instant, u64), MarkerWrite>,
+    marker_count: u64,
+    lagging: BTreeSet<TopicPartition>,
+    changes: u64,
+    coordinators_due: Instant,
+    expiry_due: Option<Instant>,
+}
+
+impl World {
+    /// A world without topics.
+    pub(crate) fn new(config: BrokerConfig) -> Self {
+        let nodes = (0..config.nodes.max(1))
+            .map(|index| ClusterNode {
+                id: NodeId(i32::from(index) + 1),
+                host: config.host.clone(),
+                port: config.port.saturating_add(index),
+                state: NodeState::Live,
+            })
+            .collect();
+        Self {
+            cluster: Cluster::new(nodes, config.transaction_version, config.seed),
+            coordinators: Coordinators::new(config.coordinator.clone()),
+            markers: BTreeMap::new(),
+            marker_count: 0,
+            lagging: BTreeSet::new(),
+            changes: 0,
+            coordinators_due: Instant::ORIGIN,
+            expiry_due: None,
+            config,
+        }
+    }
+
+    /// Rises whenever a waiting fetch or produce might have become answerable.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Something changed that others may wait for.
+    pub(crate) fn note_change(&mut self) {
+        self.changes += 1;
+    }
+
+    /// How many replicas a topic gets when nobody says.
+    pub(crate) fn default_replication_factor(&self) -> u16 {
+        self.config.nodes.clamp(1, USUAL_REPLICATION)
+    }
+
+    /// When an append of now is replicated (B-30).
+    pub(crate) fn replicated_at(&self, now: Now) -> Instant {
+        now.instant + self.config.replication_delay
+    }
+
+    /// Remembers that a partition's high watermark moves later.
+    pub(crate) fn appended(&mut self, partition: &TopicPartition) {
+        self.note_change();
+        if !self.config.replication_delay.is_zero() {
+            self.lagging.insert(partition.clone());
+        }
+    }
+
+    /// Lets the coordinators act after a call: collects their markers, and looks at their deadline again.
+    pub(crate) fn coordinators_moved(&mut self, now: Now) {
+        for marker in self.coordinators.take_markers() {
+            self.marker_count += 1;
+            self.markers.insert(
+                (now.instant + self.config.marker_delay, self.marker_count),
+                marker,
+            );
+        }
+        self.coordinators_due = Instant::ORIGIN;
+        self.note_change();
+    }
+
+    /// Everything that is due.
+    pub(crate) fn turn(&mut self, now: Now) {
+        self.advance_replication(now.instant);
+        loop {
+            if self.coordinators_due <= now.instant {
+                let next = self.coordinators.turn(&self.cluster.view(), now);
+                self.coordinators_moved(now);
+                self.coordinators_due = next;
+            }
+            let Some((number, marker)) = self.take_due_marker(now.instant) else {
+                break;
+            };
+            self.write_marker(marker, number, now);
+        }
+        self.expire_producers(now.instant);
+    }
+
+    /// When the next thing is due by itself.
+    pub(crate) fn next_deadline(&self) -> Instant {
+        let marker = self
+            .markers
+            .first_key_value()
+            .map_or(Instant::NEVER, |((due, _), _)| *due);
+        let replication = self
+            .lagging
+            .iter()
+            .filter_map(|partition| self.cluster.partition(partition).ok());
+        let replication = replication
+            .map(|partition| partition.next_advance())
+            .min()
+            .unwrap_or(Instant::NEVER);
+        let expiry = self.expiry_due.unwrap_or(Instant::NEVER);
+        marker.min(replication).min(expiry).min(self.coordinators_due)
+    }
+
+    fn take_due_marker(&mut self, now: Instant) -> Option<(u64, MarkerWrite)> {
+        let (&key, _) = self
+            .markers
+            .first_key_value()
+            .filter(|((due, _), _)| *due <= now)?;
+        self.markers.remove(&key).map(|marker| (key.1, marker))
+    }
+
+    fn advance_replication(&mut self, now: Instant) {
+        let Self {
+            lagging,
+            cluster,
+            changes,
+            ..
+        } = self;
+        lagging.retain(|name| {
+            let Ok(partition) = cluster.partition_mut(name) else {
+                return false;
+            };
+            if partition.advance(now) {
+                *changes += 1;
+            }
+            !partition.next_advance().is_never()
+        });
+    }
+
+    /// B-91, B-94: writes a marker; one for a deleted partition counts as written, one for a partition without leader waits.
+    fn write_marker(&mut self, marker: MarkerWrite, number: u64, now: Now) {
+        let target = marker.topic_partition.clone();
+        let context_time = self.replicated_at(now);
+        let written = match self.cluster.topic_mut(&target.topic) {
+            None => Ok(()),
+            Some(topic) => {
+                let config = topic.config.clone();
+                let context = AppendContext {
+                    config: &config,
+                    now,
+                    replicated_at: context_time,
+                };
+                match topic.partition_mut(target.partition.0) {
+                    None => Ok(()),
+                    Some(partition) if partition.leader.is_none() => Err(ErrorCode::LeaderNotAvailable),
+                    Some(partition) => partition.append_marker(&marker, &context).map(drop),
+                }
+            }
+        };
+        match written {
+            Ok(()) => {
+                self.appended(&target);
+                if &*target.topic == CONSUMER_OFFSETS_TOPIC {
+                    self.coordinators.apply_offsets_marker(&marker);
+                }
+                self.coordinators
+                    .markers_written(&marker.transactional_id, &target, now);
+                self.coordinators_moved(now);
+            }
+            Err(ErrorCode::LeaderNotAvailable) => {
+                self.markers.insert((now.instant + MARKER_RETRY, number), marker);
+            }
+            Err(code) => {
+                tracing::warn!(partition = %target, code = code.name(), "a marker was refused and is dropped");
+            }
+        }
+    }
+
+    fn expire_producers(&mut self, now: Instant) {
+        let interval = self.config.producer_id_expiration_interval;
+        if self.expiry_due.is_some_and(|due| due > now) {
+            return;
+        }
+        if self.expiry_due.is_some() {
+            let limit = self.config.producer_id_expiration;
+            let partitions = self.cluster.topics_mut().flat_map(|topic| &mut topic.partitions);
+            partitions.for_each(|partition| partition.expire_producers(now, limit));
+        }
+        self.expiry_due = Some(now + interval);
+    }
+}
