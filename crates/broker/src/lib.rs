@@ -1,1 +1,28 @@
-//! Placeholder.
+//! An embedded broker that speaks Kafka's protocol: for development, for tests, and as the judge of the producer.
+//!
+//! Reading order: [`config`] (how it is set up), `core` (the broker without sockets and clock: events in, actions out), `dispatch`
+//! (what each request does), `partition` (a log with its producers and its transactions), `topics` (what all nodes share),
+//! [`coordinator`] (transactions and groups), [`faults`] (rules that make it misbehave), [`inspect`] (what tests may look at),
+//! [`server`] (the only place with sockets and a clock).
+//!
+//! It shares nothing with the client but `kommit-protocol`: no sequence and no transaction logic, so that it can judge both. It
+//! keeps logs in memory only, has no fetch sessions, no consumer group protocol beyond committed offsets, and no authorisation.
+
+pub mod config;
+pub mod coordinator;
+mod core;
+mod dispatch;
+pub mod faults;
+pub mod inspect;
+mod messages;
+mod partition;
+mod refusals;
+pub mod server;
+mod topics;
+
+pub use config::BrokerConfig;
+pub use coordinator::interface::TransactionVersion;
+pub use core::{BrokerAction, BrokerCore, BrokerEvent, ConnectionId};
+pub use faults::{Rule, RuleId, Verdict};
+pub use messages::{RequestMessage, ResponseMessage};
+pub use server::{EmbeddedBroker, RuleGuard};

@@ -1,0 +1,392 @@
+//! The broker behind sockets: one listener per node, one task per connection, one task that turns the core.
+//!
+//! The only place with sockets and a clock. It decides nothing: it carries frames in and actions out.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::time::{Instant, Now};
+use kommit_protocol::units::{NodeId, Timestamp, TopicId, TopicPartition};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::config::BrokerConfig;
+use crate::coordinator::interface::TransactionVersion;
+use crate::core::{BrokerAction, BrokerCore, BrokerEvent, ConnectionId};
+use crate::faults::{Rule, RuleId};
+use crate::inspect::{JournalEntry, LoggedBatch};
+
+/// What is allocated for a frame before its bytes arrive; more only as they do.
+const FIRST_FRAME_ALLOCATION: usize = 64 * 1024;
+const LENGTH_PREFIX: usize = 4;
+
+/// A running broker: as many listeners as it has nodes, in this process. Dropping it stops it.
+#[derive(Debug)]
+pub struct EmbeddedBroker {
+    shared: Arc<Shared>,
+    addresses: Vec<SocketAddr>,
+    tasks: JoinSet<()>,
+}
+
+impl EmbeddedBroker {
+    /// Binds the listeners and starts to serve.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the listeners that were bound so far.
+    pub async fn start(config: BrokerConfig) -> io::Result<Self> {
+        let mut listeners = Vec::new();
+        for index in 0..config.nodes.max(1) {
+            let port = if config.port == 0 {
+                0
+            } else {
+                config.port.saturating_add(index)
+            };
+            listeners.push(TcpListener::bind((config.host.as_str(), port)).await?);
+        }
+        let addresses = listeners
+            .iter()
+            .map(TcpListener::local_addr)
+            .collect::<io::Result<Vec<_>>>()?;
+        let mut core = BrokerCore::new(config);
+        let host = core.config().host.clone();
+        for (address, node) in addresses.iter().zip(1..) {
+            core.set_address(NodeId(node), &host, address.port());
+        }
+        let shared = Arc::new(Shared::new(core));
+        let mut tasks = JoinSet::new();
+        for (listener, node) in listeners.into_iter().zip(1..) {
+            tasks.spawn(accept(Arc::clone(&shared), listener, NodeId(node)));
+        }
+        tasks.spawn(drive(Arc::clone(&shared)));
+        Ok(Self {
+            shared,
+            addresses,
+            tasks,
+        })
+    }
+
+    /// `host:port` of every node, separated by commas: what a client's `bootstrap.servers` takes.
+    pub fn bootstrap_servers(&self) -> String {
+        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        addresses.join(",")
+    }
+
+    /// Where each node listens, in order of their ids.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Creates a topic with default settings.
+    pub fn create_topic(&self, name: &str, partitions: u32) -> Result<TopicId, ErrorCode> {
+        self.with_core(|core| core.create_topic(name, partitions))
+    }
+
+    /// Puts a rule in force until its guard is dropped (B-121).
+    pub fn rule(&self, rule: Rule) -> RuleGuard {
+        let id = self.with_core(|core| core.add_rule(rule));
+        RuleGuard {
+            shared: Arc::clone(&self.shared),
+            id,
+        }
+    }
+
+    /// The batches of a partition, oldest first; none for an unknown partition.
+    pub fn log(&self, topic: &str, partition: i32) -> Vec<LoggedBatch> {
+        let partition = TopicPartition::new(topic, partition);
+        self.with_core(|core| core.log(&partition)).unwrap_or_default()
+    }
+
+    /// The last requests, oldest first.
+    pub fn journal(&self) -> Vec<JournalEntry> {
+        self.with_core(|core| core.journal())
+    }
+
+    /// Finalises another `transaction.version` (B-6).
+    pub fn set_transaction_version(&self, version: TransactionVersion) {
+        self.with_core(|core| core.set_transaction_version(version));
+    }
+
+    /// Does something with the core between two turns, and lets it turn afterwards.
+    pub fn with_core<T>(&self, act: impl FnOnce(&mut BrokerCore) -> T) -> T {
+        self.shared.with_core(act)
+    }
+
+    /// Stops serving: closes the listeners and all connections.
+    ///
+    /// # Cancel safety
+    ///
+    /// The broker stops even when the future is dropped; only the waiting for it ends.
+    pub async fn shutdown(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Keeps a rule in force; dropping it takes the rule out of force.
+#[derive(Debug)]
+#[must_use = "a rule is in force only while its guard lives"]
+pub struct RuleGuard {
+    shared: Arc<Shared>,
+    id: RuleId,
+}
+
+impl RuleGuard {
+    /// How many requests fitted the rule so far.
+    pub fn matches(&self) -> u64 {
+        self.shared.with_core(|core| core.rule_matches(self.id))
+    }
+
+    /// Takes the rule out of force.
+    pub fn remove(self) {}
+}
+
+impl Drop for RuleGuard {
+    fn drop(&mut self) {
+        self.shared.with_core(|core| core.remove_rule(self.id));
+    }
+}
+
+/// What all tasks of a broker share. The lock is never held across an await.
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    wake: Notify,
+    clock: Clock,
+    last_connection: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    core: BrokerCore,
+    links: BTreeMap<ConnectionId, UnboundedSender<BrokerAction>>,
+}
+
+impl Shared {
+    fn new(core: BrokerCore) -> Self {
+        Self {
+            state: Mutex::new(State {
+                core,
+                links: BTreeMap::new(),
+            }),
+            wake: Notify::new(),
+            clock: Clock::start(),
+            last_connection: AtomicU64::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with_core<T>(&self, act: impl FnOnce(&mut BrokerCore) -> T) -> T {
+        let result = act(&mut self.lock().core);
+        self.wake.notify_one();
+        result
+    }
+
+    fn event(&self, event: BrokerEvent) {
+        self.with_core(|core| core.event(event));
+    }
+
+    fn open(&self, node: NodeId) -> (ConnectionId, UnboundedReceiver<BrokerAction>) {
+        let connection = ConnectionId(self.last_connection.fetch_add(1, Ordering::Relaxed));
+        let (actions, inbox) = unbounded_channel();
+        self.lock().links.insert(connection, actions);
+        self.event(BrokerEvent::Opened { connection, node });
+        (connection, inbox)
+    }
+
+    fn close(&self, connection: ConnectionId) {
+        self.lock().links.remove(&connection);
+        self.event(BrokerEvent::Closed { connection });
+    }
+}
+
+/// Moves the core: turn, carry out, wait.
+async fn drive(shared: Arc<Shared>) {
+    let mut actions = Vec::new();
+    loop {
+        let deadline = {
+            let mut state = shared.lock();
+            let deadline = state.core.turn(shared.clock.now(), &mut actions);
+            for action in actions.drain(..) {
+                let (BrokerAction::Send { connection, .. }
+                | BrokerAction::Finished { connection }
+                | BrokerAction::Close { connection }) = &action;
+                if let Some(link) = state.links.get(connection) {
+                    // A link whose task has ended just now needs nothing any more.
+                    let _ = link.send(action);
+                }
+            }
+            deadline
+        };
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            () = shared.clock.sleep_until(deadline) => {}
+        }
+    }
+}
+
+/// Accepts the connections of one node. They end with this task.
+async fn accept(shared: Arc<Shared>, listener: TcpListener, node: NodeId) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve(Arc::clone(&shared), stream, node));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// One connection, until either side ends it.
+async fn serve(shared: Arc<Shared>, stream: TcpStream, node: NodeId) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection keeps its delay");
+    }
+    let (bounds, max_frame) = {
+        let state = shared.lock();
+        (
+            Arc::new(Semaphore::new(state.core.config().max_queued_requests)),
+            state.core.config().max_frame_bytes,
+        )
+    };
+    let (connection, inbox) = shared.open(node);
+    let (reader, writer) = stream.into_split();
+    let mut writing = AbortOnDrop(tokio::spawn(write(writer, inbox, Arc::clone(&bounds))));
+    tokio::select! {
+        read = read(&shared, connection, reader, &bounds, max_frame) => {
+            if let Err(error) = read {
+                tracing::debug!(%error, "a connection ends");
+            }
+        }
+        _ = &mut writing.0 => {}
+    }
+    shared.close(connection);
+}
+
+/// A task that does not outlive its owner.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Reads frames as long as fewer than the bound wait for their answers to be written.
+async fn read(
+    shared: &Shared,
+    connection: ConnectionId,
+    reader: OwnedReadHalf,
+    bounds: &Semaphore,
+    max_frame: usize,
+) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(FIRST_FRAME_ALLOCATION, reader);
+    loop {
+        let Ok(permit) = bounds.acquire().await else {
+            return Ok(());
+        };
+        permit.forget();
+        let mut prefix = [0; LENGTH_PREFIX];
+        reader.read_exact(&mut prefix).await?;
+        let length = usize::try_from(i32::from_be_bytes(prefix))
+            .ok()
+            .filter(|length| *length <= max_frame);
+        let length = length
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a frame's length is impossible"))?;
+        let frame = read_frame(&mut reader, length).await?;
+        shared.event(BrokerEvent::Frame { connection, frame });
+    }
+}
+
+async fn read_frame(reader: &mut BufReader<OwnedReadHalf>, length: usize) -> io::Result<Bytes> {
+    let mut frame = BytesMut::with_capacity(length.min(FIRST_FRAME_ALLOCATION));
+    let mut rest = reader.take(length as u64);
+    while frame.len() < length {
+        if rest.read_buf(&mut frame).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(frame.freeze())
+}
+
+/// Writes answers, and lets the reader go on for each finished request.
+async fn write(writer: OwnedWriteHalf, mut inbox: UnboundedReceiver<BrokerAction>, bounds: Arc<Semaphore>) {
+    let mut writer = BufWriter::with_capacity(FIRST_FRAME_ALLOCATION, writer);
+    while let Some(action) = inbox.recv().await {
+        let written = match action {
+            BrokerAction::Send { frame, .. } => writer.write_all(&frame).await,
+            BrokerAction::Finished { .. } => {
+                bounds.add_permits(1);
+                Ok(())
+            }
+            BrokerAction::Close { .. } => {
+                // Whoever is gone already needs no goodbye.
+                let _ = writer.flush().await;
+                return;
+            }
+        };
+        let flushed = if written.is_ok() && inbox.is_empty() {
+            writer.flush().await
+        } else {
+            written
+        };
+        if flushed.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads the time for the core. Follows tokio's clock, so that paused tests pause the broker.
+#[derive(Debug)]
+struct Clock {
+    origin: tokio::time::Instant,
+    wall_origin: Duration,
+}
+
+impl Clock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the clock of the server: it reads the wall once"
+    )]
+    fn start() -> Self {
+        Self {
+            origin: tokio::time::Instant::now(),
+            wall_origin: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        }
+    }
+
+    fn now(&self) -> Now {
+        let elapsed = self.origin.elapsed();
+        let wall = i64::try_from((self.wall_origin + elapsed).as_millis()).unwrap_or(i64::MAX);
+        Now {
+            instant: Instant::ORIGIN + elapsed,
+            wall: Timestamp(wall),
+        }
+    }
+
+    async fn sleep_until(&self, deadline: Instant) {
+        if deadline.is_never() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep_until(self.origin + (deadline - Instant::ORIGIN)).await;
+    }
+}
