@@ -106,15 +106,25 @@ impl Accumulator {
             return known;
         }
         let name: Arc<str> = Arc::from(name);
-        let mut entry = self
-            .topics
-            .entry(Arc::clone(&name))
-            .or_insert_with(|| Arc::new(TopicQueues::new(name, partition_count, self.config.seed)));
-        if entry.partition_count() < partition_count {
-            let grown = entry.grown_to(partition_count);
-            *entry = Arc::new(grown);
-        }
-        Arc::clone(&entry)
+        let grow = |topic: &mut Arc<TopicQueues>| {
+            if topic.partition_count() < partition_count {
+                *topic = Arc::new(topic.grown_to(partition_count));
+            }
+        };
+        let create = || {
+            Arc::new(TopicQueues::new(
+                Arc::clone(&name),
+                partition_count,
+                self.config.seed,
+            ))
+        };
+        Arc::clone(
+            &self
+                .topics
+                .entry(Arc::clone(&name))
+                .and_modify(grow)
+                .or_insert_with(create),
+        )
     }
 
     /// Chooses where a record goes; to be asked once per record, before the first try to append it (A-23 … A-33).

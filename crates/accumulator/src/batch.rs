@@ -388,6 +388,17 @@ impl StampedBatch {
         self.completion().is_settled()
     }
 
+    /// A hold on its outcome, to keep while the batch itself travels.
+    pub fn hold(&self) -> InFlightBatch {
+        InFlightBatch {
+            completion: Arc::clone(self.completion()),
+            partition: self.partition,
+            stamp: self.stamp,
+            records: self.record_count(),
+            created: self.created,
+        }
+    }
+
     pub(crate) fn completion(&self) -> &Arc<BatchCompletion> {
         self.promise.completion()
     }
@@ -419,6 +430,53 @@ impl StampedBatch {
     /// the leader changed since the retry began, which makes waiting for it pointless.
     pub(crate) fn leader_changed_for_retry(&self) -> bool {
         self.attempts >= 1 && self.leader.changed_at_attempt == Some(self.attempts)
+    }
+}
+
+/// A hold on the outcome of a batch that is under way, apart from its bytes: what expiry looks at while the batch travels with its
+/// request (S-43, S-45).
+#[derive(Debug)]
+pub struct InFlightBatch {
+    completion: Arc<BatchCompletion>,
+    partition: PartitionIndex,
+    stamp: Stamp,
+    records: u32,
+    created: Instant,
+}
+
+impl InFlightBatch {
+    /// Whether this is the hold on `batch`.
+    pub fn is_of(&self, batch: &StampedBatch) -> bool {
+        Arc::ptr_eq(&self.completion, batch.completion())
+    }
+
+    /// The partition as an index.
+    pub fn partition(&self) -> PartitionIndex {
+        self.partition
+    }
+
+    /// The partition by name.
+    pub fn topic_partition(&self) -> &TopicPartition {
+        self.completion.topic_partition()
+    }
+
+    /// Who sent it, and under which sequence.
+    pub fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// How many records it holds.
+    pub fn record_count(&self) -> u32 {
+        self.records
+    }
+
+    /// When it got its first record.
+    pub fn created(&self) -> Instant {
+        self.created
+    }
+
+    pub(crate) fn completion(&self) -> &Arc<BatchCompletion> {
+        &self.completion
     }
 }
 

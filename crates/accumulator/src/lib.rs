@@ -23,7 +23,7 @@ mod random;
 mod topic;
 
 pub use accumulator::{Accumulator, AppendRefusal, accumulator};
-pub use batch::{BytesInUse, RecordRef, Stamp, StampScope, StampedBatch};
+pub use batch::{BytesInUse, InFlightBatch, RecordRef, Stamp, StampScope, StampedBatch};
 pub use completion::{BatchFailure, BatchWatch, Delivery, RecordMetadata, Settled};
 pub use config::{AccumulatorConfig, Compression, Partitioning};
 pub use drainer::{

@@ -208,27 +208,14 @@ impl PartitionQueue {
     /// Puts a batch in the place that was kept for it. When it was aborted meanwhile, it is settled here.
     pub(crate) fn put_closed(&self, batch: ClosedBatch) -> Ring {
         let mut state = self.lock();
-        let ring = state.ring();
-        let kept = state
-            .full
-            .iter()
-            .position(|full| full.is_kept_for(batch.completion()));
-        let Some(position) = kept else {
-            debug_assert!(false, "a place is kept until the batch comes back");
-            return ring;
+        let Some(failure) = state.give_up_doomed(batch.completion()) else {
+            state.fill_place(batch);
+            return state.ring();
         };
-        let doom = match &mut state.full[position] {
-            FullBatch::Closing { doom, .. } => doom.take(),
-            FullBatch::Closed(_) => None,
-        };
-        let Some(failure) = doom else {
-            state.full[position] = FullBatch::Closed(batch);
-            return ring;
-        };
-        state.full.remove(position);
         drop(state);
         batch.completion().settle(BatchOutcome::Failed(failure));
-        ring
+        // Only now: the core that answers this ring must find the batch settled.
+        self.lock().ring()
     }
 
     /// What the core sees when the doorbell named this queue; from now on it can be named again.
@@ -352,6 +339,23 @@ impl QueueState {
         Some(open)
     }
 
+    /// Gives up the place of a batch that was aborted while it was being closed, and returns what it was aborted with.
+    fn give_up_doomed(&mut self, completion: &Arc<BatchCompletion>) -> Option<BatchFailure> {
+        let position = self.full.iter().position(|full| full.is_doomed(completion))?;
+        match self.full.remove(position)? {
+            FullBatch::Closing { doom, .. } => doom,
+            FullBatch::Closed(_) => None,
+        }
+    }
+
+    fn fill_place(&mut self, batch: ClosedBatch) {
+        let place = self
+            .full
+            .iter_mut()
+            .find(|full| full.is_kept_for(batch.completion()));
+        *place.expect("a place is kept until its batch comes back") = FullBatch::Closed(batch);
+    }
+
     fn take_first(&mut self, limit: Option<usize>) -> Result<Taken, NotTaken> {
         let exceeds = |size: usize| limit.is_some_and(|limit| size > limit);
         match self.full.front() {
@@ -407,6 +411,10 @@ impl FullBatch {
             FullBatch::Closed(batch) => batch.completion(),
             FullBatch::Closing { completion, .. } => completion,
         }
+    }
+
+    fn is_doomed(&self, completion: &Arc<BatchCompletion>) -> bool {
+        matches!(self, FullBatch::Closing { doom: Some(_), .. }) && self.is_kept_for(completion)
     }
 
     fn is_kept_for(&self, completion: &Arc<BatchCompletion>) -> bool {

@@ -58,7 +58,7 @@ impl Drainer {
         node: NodeId,
         max_size: usize,
         now: Instant,
-        gate: &mut impl DrainGate,
+        gate: &mut (impl DrainGate + ?Sized),
     ) -> Drained {
         let mut drained = Drained::default();
         let mut size = 0;
@@ -111,7 +111,7 @@ impl Drainer {
         partition: PartitionIndex,
         room: Option<usize>,
         now: Instant,
-        gate: &mut impl DrainGate,
+        gate: &mut (impl DrainGate + ?Sized),
     ) -> Step {
         if !self.is_sendable(partition, now) {
             return Step::Nothing;
@@ -132,7 +132,7 @@ impl Drainer {
         &mut self,
         partition: PartitionIndex,
         room: Option<usize>,
-        gate: &mut impl DrainGate,
+        gate: &mut (impl DrainGate + ?Sized),
     ) -> Step {
         let lane = self.lane(partition);
         let Some(first) = lane.retries.front() else {
@@ -155,7 +155,7 @@ impl Drainer {
         &mut self,
         partition: PartitionIndex,
         room: Option<usize>,
-        gate: &mut impl DrainGate,
+        gate: &mut (impl DrainGate + ?Sized),
     ) -> Step {
         if !gate.may_drain(partition, None) {
             return Step::Blocked;

@@ -9,7 +9,7 @@ use super::Drainer;
 use crate::batch::{Stamp, StampedBatch};
 use crate::completion::{BatchFailure, BatchOutcome, Promise, Settled};
 use crate::error::{Fate, Progress, SendError, SendErrorKind};
-use crate::queue::{PartitionQueue, Taken};
+use crate::queue::{Front, PartitionQueue, Taken};
 use crate::topic::TopicQueues;
 
 /// A batch that reached its delivery timeout while it was queued. It has no outcome yet: the core gives it, with its knowledge of the
@@ -112,7 +112,7 @@ impl Drainer {
             self.expire_lane(partition, now, &mut expired);
             self.rearm(partition);
             debug_assert!(
-                expired.len() > before || self.lane(partition).expiry > Some(now),
+                expired.len() > before || self.lane(partition).expiry.is_none_or(|later| later > now),
                 "an expiry that is due leaves the list"
             );
         }
@@ -216,7 +216,7 @@ impl Drop for Drainer {
     }
 }
 
-fn abort_queue(queue: &PartitionQueue, failure: &BatchFailure) -> crate::queue::Front {
+fn abort_queue(queue: &PartitionQueue, failure: &BatchFailure) -> Front {
     let mut taken = Vec::new();
     let front = queue.take_all(failure, &mut taken);
     for batch in taken.into_iter().map(Taken::into_promise) {

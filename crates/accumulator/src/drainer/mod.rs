@@ -18,7 +18,7 @@ use kommit_protocol::units::{NodeId, Offset, PartitionIndex, Sequence, Timestamp
 use thiserror::Error;
 
 use crate::accumulator::Accumulator;
-use crate::batch::{Stamp, StampedBatch};
+use crate::batch::{InFlightBatch, Stamp, StampedBatch};
 use crate::completion::{BatchCompletion, BatchFailure, BatchOutcome, BatchWatch, Settled};
 use crate::incomplete::NothingIncomplete;
 use crate::queue::{Front, PartitionQueue};
@@ -149,14 +149,18 @@ impl Drainer {
 
     /// Ends a batch that will not be delivered. The caller decides the fate of its records.
     pub fn fail(&mut self, batch: StampedBatch, failure: impl Into<BatchFailure>) -> Settled {
-        self.fail_in_flight(&batch, failure)
+        self.lane_of(&batch).forget_in_flight(&batch);
+        batch.settle(BatchOutcome::Failed(failure.into()))
     }
 
-    /// Gives the outcome of a batch whose bytes the wire may still read: the batch itself stays with the caller until the request has
-    /// ended (S-45).
-    pub fn fail_in_flight(&mut self, batch: &StampedBatch, failure: impl Into<BatchFailure>) -> Settled {
-        self.lane_of(batch).forget_in_flight(batch);
-        batch.settle(BatchOutcome::Failed(failure.into()))
+    /// Gives the outcome of a batch whose bytes the wire may still read: the batch itself stays with its request until that has ended
+    /// (S-45).
+    pub fn fail_in_flight(&mut self, held: &InFlightBatch, failure: impl Into<BatchFailure>) -> Settled {
+        if let Some(lane) = self.known_lane(held.partition()) {
+            lane.in_flight
+                .retain(|completion| !Arc::ptr_eq(completion, held.completion()));
+        }
+        held.completion().settle(BatchOutcome::Failed(failure.into()))
     }
 
     /// Gives a batch that waits for a retry another stamp. The order of the queue stays as it is.
