@@ -7,6 +7,14 @@
 //! The core has no sockets, no clock and no randomness of its own. [`io`] has no policy: it connects, cuts frames, writes and closes
 //! as it is told. No part of this crate knows what a response means to a producer, metadata and versions excepted.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test ends with a panic when something is not as it should be"
+    )
+)]
+
 mod address;
 mod boundary;
 mod cluster;

@@ -60,6 +60,8 @@ pub struct Network<T> {
     actions: Vec<NetAction>,
     completed: Vec<Completed<T>>,
     phase: Phase,
+    /// No time-out of a connection comes before this moment; some may have been settled since. Saves looking through all connections.
+    alarm: Instant,
 }
 
 impl<T> Network<T> {
@@ -77,6 +79,7 @@ impl<T> Network<T> {
             actions: Vec::new(),
             completed: Vec::new(),
             phase: Phase::Open,
+            alarm: Instant::NEVER,
             config,
         }
     }
@@ -189,6 +192,11 @@ impl<T> Network<T> {
 
     fn draw(&mut self) -> f64 {
         self.random.unit()
+    }
+
+    /// A time-out may come at this moment.
+    fn set_alarm(&mut self, at: Instant) {
+        self.alarm = self.alarm.min(at);
     }
 
     /// Closes the connection of a node from our side, if there is one.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 use crate::address::BrokerAddress;
 
@@ -32,12 +32,18 @@ pub trait Connector: Send + Sync + 'static {
 pub struct TcpConnector {
     /// How long an address may take before the next one is tried; the last one may take as long as the attempt.
     pub per_address: Duration,
+    /// `send.buffer.bytes`; `None` leaves it to the system (C-29).
+    pub send_buffer: Option<u32>,
+    /// `receive.buffer.bytes`; `None` leaves it to the system (C-29).
+    pub receive_buffer: Option<u32>,
 }
 
 impl Default for TcpConnector {
     fn default() -> Self {
         Self {
             per_address: Duration::from_secs(3),
+            send_buffer: Some(128 << 10),
+            receive_buffer: Some(32 << 10),
         }
     }
 }
@@ -56,8 +62,21 @@ impl TcpConnector {
             .collect())
     }
 
-    async fn open(candidate: SocketAddr) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect(candidate).await?;
+    /// N-11: keep-alive, no delay, and the configured buffer sizes.
+    async fn open(&self, candidate: SocketAddr) -> io::Result<TcpStream> {
+        let socket = if candidate.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        socket.set_keepalive(true)?;
+        if let Some(size) = self.send_buffer {
+            socket.set_send_buffer_size(size)?;
+        }
+        if let Some(size) = self.receive_buffer {
+            socket.set_recv_buffer_size(size)?;
+        }
+        let stream = socket.connect(candidate).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }
@@ -70,7 +89,7 @@ impl Connector for TcpConnector {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         let count = candidates.len();
         for (number, candidate) in candidates.into_iter().enumerate() {
-            let attempt = Self::open(candidate);
+            let attempt = self.open(candidate);
             let result = if number + 1 == count {
                 attempt.await
             } else {

@@ -99,11 +99,11 @@ impl Metadata {
         } = answer;
         self.schedule.succeeded(update, now, jitter);
         self.attempts_since = None;
-        if self.pinned_cluster.is_none() {
-            if let Some(id) = response.cluster_id.as_deref() {
-                info!(cluster_id = id, "the cluster is known");
-                self.pinned_cluster = Some(id.into());
-            }
+        if self.pinned_cluster.is_none()
+            && let Some(id) = response.cluster_id.as_deref()
+        {
+            info!(cluster_id = id, "the cluster is known");
+            self.pinned_cluster = Some(id.into());
         }
         let nodes = believable_nodes(&response);
         self.topic_errors.clear();

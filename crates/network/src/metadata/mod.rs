@@ -262,6 +262,3 @@ fn remember_epoch(
     }
     of_topic[position] = epoch;
 }
-
-#[cfg(test)]
-mod tests;

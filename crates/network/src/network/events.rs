@@ -131,6 +131,12 @@ impl<T> Network<T> {
                 if let Some(request) = session.answered(now) {
                     self.answered(id, request, reader, now);
                 }
+                if self.connection_state(id.node) == ConnectionState::Draining {
+                    self.set_alarm(now); // this may have been its last answer
+                }
+                if let Some(max_idle) = self.config.connections_max_idle {
+                    self.set_alarm(now + max_idle);
+                }
             }
         }
     }
@@ -322,8 +328,8 @@ impl<T> Network<T> {
                 }
             }
         }
-        if *cause == Cause::Closing {
-            return;
+        if matches!(cause, Cause::Closing | Cause::Moved) {
+            return; // nobody is interested any more; or metadata itself has told it
         }
         if let Cause::Link(LinkFailure::Authentication(_)) = cause {
             self.metadata.fail(MetadataError::Authentication { reason });

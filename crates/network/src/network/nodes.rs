@@ -162,6 +162,7 @@ impl<T> Network<T> {
         if connection.start(id, deadline, now).is_ok() {
             debug!(connection = %id, %address, "connecting");
             self.actions.push(NetAction::Connect(id, address));
+            self.set_alarm(deadline);
         }
     }
 
@@ -178,7 +179,7 @@ impl<T> Network<T> {
         }
         match connection.state() {
             ConnectionState::Disconnected => connection.readdress(address),
-            ConnectionState::Ready if connection.drain().is_ok() => {}
+            ConnectionState::Ready if connection.drain().is_ok() => self.set_alarm(now),
             ConnectionState::Connecting | ConnectionState::Negotiating | ConnectionState::Ready => {
                 self.cut(node, &Cause::Moved, now);
             }

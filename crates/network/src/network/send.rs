@@ -156,8 +156,10 @@ impl<T> Network<T> {
             "a request is written only to an established connection"
         );
         if let Some(session) = session {
+            let deadline = request.sent_at + self.config.request_timeout;
             session.push(request, len);
             self.actions.push(NetAction::Write(id, parts));
+            self.set_alarm(deadline);
         }
     }
 

@@ -27,11 +27,17 @@ impl<T> Network<T> {
     ) -> Instant {
         let mut deadline = Instant::NEVER;
         if self.phase == Phase::Open {
-            self.close_overdue(now);
-            self.close_idle(now);
-            self.close_drained(now);
+            if self.alarm <= now {
+                self.close_overdue(now);
+                self.close_idle(now);
+                self.close_drained(now);
+                self.alarm = self.next_timeout();
+            }
             self.rebootstrap_when_overdue(now);
-            deadline = self.update_metadata(now).min(self.next_timeout());
+            let update = self.update_metadata(now);
+            deadline = update
+                .min(self.alarm)
+                .min(self.rebootstrap_at().unwrap_or(Instant::NEVER));
         }
         out.append(&mut self.actions);
         completed.append(&mut self.completed);
