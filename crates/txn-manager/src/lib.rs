@@ -16,6 +16,8 @@ mod commands;
 mod config;
 mod coordinators;
 mod error;
+#[cfg(test)]
+mod golden;
 mod identity;
 mod manager;
 mod offsets;

@@ -1,0 +1,13 @@
+//! Plays: a manager, what the application and the brokers do to it, and what it does next.
+//!
+//! Reading order: [`stage`] (the manager and the scripted other side), [`transactions`] (from begin to end), [`outcomes`] (what a
+//! commit tells its caller), [`refusals`] (calls that do not fit), [`failures`] (errors and what they leave behind), [`epochs`]
+//! (idempotent-only producers), [`every_code`] (every error code in answer to every request).
+
+mod epochs;
+mod every_code;
+mod failures;
+mod outcomes;
+mod refusals;
+mod stage;
+mod transactions;
