@@ -16,14 +16,17 @@ use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::{
     AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
     DescribeTransactionsRequest, DescribeTransactionsResponse, EndTxnRequest, EndTxnResponse,
-    FindCoordinatorRequest, FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse,
+    InitProducerIdRequest, InitProducerIdResponse, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse,
     ListTransactionsRequest, ListTransactionsResponse, OffsetCommitRequest, OffsetCommitResponse,
-    OffsetFetchRequest, OffsetFetchResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest, TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
 };
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::TopicPartition;
 
 use self::group::GroupCoordinator;
+pub use self::group::{GroupAnswer, Ticket};
 use self::interface::{Call, ClusterView, CoordinatorConfig, MarkerWrite, VerifyRequest};
 use self::txn::TransactionCoordinator;
 pub use self::txn::TransactionLog;
@@ -137,6 +140,32 @@ impl Coordinators {
         self.groups.offset_fetch(request, call)
     }
 
+    /// Somebody wants to be a member of a group; the answer comes through [`Coordinators::take_group_answers`].
+    pub fn join_group(&mut self, request: &JoinGroupRequest, call: &Call<'_>, ticket: Ticket) {
+        self.groups.join_group(request, call, ticket);
+    }
+
+    /// A member wants its assignment; the answer comes through [`Coordinators::take_group_answers`].
+    pub fn sync_group(&mut self, request: &SyncGroupRequest, call: &Call<'_>, ticket: Ticket) {
+        self.groups.sync_group(request, call, ticket);
+    }
+
+    /// A member is alive.
+    pub fn heartbeat(&mut self, request: &HeartbeatRequest, call: &Call<'_>) -> HeartbeatResponse {
+        self.groups.heartbeat(request, call)
+    }
+
+    /// Members leave their group.
+    pub fn leave_group(&mut self, request: &LeaveGroupRequest, call: &Call<'_>) -> LeaveGroupResponse {
+        self.groups.leave_group(request, call)
+    }
+
+    /// The answers to JoinGroup and SyncGroup that have become due since the last call: to be polled like markers. Answers to
+    /// connections that are gone may be dropped.
+    pub fn take_group_answers(&mut self) -> Vec<(Ticket, GroupAnswer)> {
+        self.groups.take_answers()
+    }
+
     /// The markers that have become due since the last call, to be written by the leaders of their partitions (B-91).
     pub fn take_markers(&mut self) -> Vec<MarkerWrite> {
         self.transactions.take_markers()
@@ -153,9 +182,10 @@ impl Coordinators {
             .markers_written(transactional_id, partition, now);
     }
 
-    /// Notices moved shards, and does what time has made due (B-69, B-101, B-105). Returns the next deadline.
+    /// Notices moved shards, and does what time has made due: time-outs, expiry (B-69, B-101, B-105), silent members. Returns the
+    /// next deadline.
     pub fn turn(&mut self, cluster: &ClusterView<'_>, now: Now) -> Instant {
-        self.transactions.turn(cluster, now)
+        self.transactions.turn(cluster, now).min(self.groups.turn(now))
     }
 
     /// Switches the transaction log's faults on and off (B-65, B-67).

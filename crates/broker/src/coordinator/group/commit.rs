@@ -119,12 +119,7 @@ impl GroupCoordinator {
             member_id: &request.member_id,
             instance_id: request.group_instance_id.as_deref(),
         };
-        self.check_committer(
-            &group,
-            committer,
-            CommitKind::Transactional,
-            ErrorCode::IllegalGeneration,
-        )
+        self.check_committer(&group, committer, CommitKind::Transactional, call)
     }
 
     /// The offsets count at once.
@@ -196,13 +191,8 @@ impl GroupCoordinator {
             member_id: &request.member_id,
             instance_id: request.group_instance_id.as_deref(),
         };
-        let unknown_group = if call.version >= FIRST_WITH_GROUP_ID_NOT_FOUND {
-            ErrorCode::GroupIdNotFound
-        } else {
-            ErrorCode::IllegalGeneration
-        };
         let group: Arc<str> = request.group_id.as_str().into();
-        self.check_committer(&group, committer, CommitKind::Plain, unknown_group)
+        self.check_committer(&group, committer, CommitKind::Plain, call)
     }
 
     /// B-118: an unknown group springs into being for whoever claims no generation; a known one has its rules.
@@ -211,15 +201,22 @@ impl GroupCoordinator {
         group: &Arc<str>,
         committer: Committer<'_>,
         kind: CommitKind,
-        unknown_group: ErrorCode,
+        call: &Call<'_>,
     ) -> Result<(), ErrorCode> {
-        match self.groups.get(group) {
-            Some(known) => known.check_commit(committer, kind),
+        match self.groups.get_mut(group) {
+            Some(known) => {
+                known.check_commit(committer, kind)?;
+                known.keep_alive(committer.member_id, call.now.instant);
+                Ok(())
+            }
             None if committer.generation < 0 => {
                 self.groups.insert(Arc::clone(group), Group::default());
                 Ok(())
             }
-            None => Err(unknown_group),
+            None if kind == CommitKind::Plain && call.version >= FIRST_WITH_GROUP_ID_NOT_FOUND => {
+                Err(ErrorCode::GroupIdNotFound)
+            }
+            None => Err(ErrorCode::IllegalGeneration),
         }
     }
 

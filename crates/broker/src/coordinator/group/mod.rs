@@ -1,19 +1,24 @@
 //! The group coordinator: groups, and the offsets that they store, transactional or not.
 //!
-//! Reading order: [`offsets`] (the tables of a shard), [`membership`] (who may commit), [`commit`], [`fetch`].
+//! Reading order: [`offsets`] (the tables of a shard), [`membership`] (a group, and who may commit), [`commit`], [`fetch`];
+//! then the classic protocol: [`rebalance`], [`session`], [`requests`].
 //! It asks the transaction coordinator before transactional offsets are stored, and is told by markers how transactions end.
 
 mod commit;
 mod fetch;
 mod membership;
 mod offsets;
+mod rebalance;
+mod requests;
+mod session;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use self::membership::Group;
+use self::membership::{Answers, Group};
+pub use self::membership::{GroupAnswer, Ticket};
 use self::offsets::OffsetsShard;
 use super::interface::{CONSUMER_OFFSETS_TOPIC, CoordinatorConfig, MarkerWrite, shard_number};
 
@@ -26,6 +31,9 @@ pub(super) struct GroupCoordinator {
     metadata_max_bytes: usize,
     groups: BTreeMap<Arc<str>, Group>,
     shards: BTreeMap<u32, OffsetsShard>,
+    /// Counts everybody who ever wanted to join, for ids that nobody has.
+    members_seen: u64,
+    answers: Answers,
 }
 
 impl GroupCoordinator {
@@ -34,6 +42,8 @@ impl GroupCoordinator {
             metadata_max_bytes: config.offset_metadata_max_bytes,
             groups: BTreeMap::new(),
             shards: BTreeMap::new(),
+            members_seen: 0,
+            answers: Answers::new(),
         }
     }
 

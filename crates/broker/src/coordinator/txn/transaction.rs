@@ -83,24 +83,13 @@ impl Transaction {
 
     /// B-94: the transition behind the last marker, if it is time for it. B-89: a used-up epoch is left behind with its id.
     pub(super) fn completion(&self) -> Option<Transit> {
-        let (ending, target) = match &self.state {
-            State::PrepareCommit(ending) => (
-                ending,
-                State::CompleteCommit(Ended {
-                    started: ending.started,
-                }),
-            ),
-            State::PrepareAbort(ending) => (
-                ending,
-                State::CompleteAbort(Ended {
-                    started: ending.started,
-                }),
-            ),
-            State::Empty
-            | State::Ongoing(_)
-            | State::CompleteCommit(_)
-            | State::CompleteAbort(_)
-            | State::Dead => return None,
+        let (ending, outcome) = self.decided()?;
+        let ended = Ended {
+            started: ending.started,
+        };
+        let target = match outcome {
+            MarkerOutcome::Commit => State::CompleteCommit(ended),
+            MarkerOutcome::Abort => State::CompleteAbort(ended),
         };
         if !ending.unwritten.is_empty() || self.pending.is_some() {
             return None;
@@ -126,16 +115,7 @@ impl Transaction {
 
     /// B-91: one marker for each partition that lacks it.
     pub(super) fn markers(&self, transactional_id: &Arc<str>, coordinator_epoch: i32) -> Vec<MarkerWrite> {
-        let (ending, outcome) = match &self.state {
-            State::PrepareCommit(ending) => (ending, MarkerOutcome::Commit),
-            State::PrepareAbort(ending) => (ending, MarkerOutcome::Abort),
-            State::Empty
-            | State::Ongoing(_)
-            | State::CompleteCommit(_)
-            | State::CompleteAbort(_)
-            | State::Dead => return Vec::new(),
-        };
-        let Some(epoch) = self.epoch else {
+        let (Some((ending, outcome)), Some(epoch)) = (self.decided(), self.epoch) else {
             return Vec::new();
         };
         ending
