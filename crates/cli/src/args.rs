@@ -10,7 +10,9 @@ use crate::properties::Property;
 /// Exactly-once loading of files into Apache Kafka.
 #[derive(Debug, Parser)]
 #[command(name = "kommit", version, about, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 fenced by another instance, 130 stopped by Ctrl-C.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 fenced by another instance, 130 stopped by Ctrl-C."
+)]
 pub(crate) struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -43,9 +45,11 @@ pub(crate) struct ProducerOptions {
 
 /// `kommit load`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Without --bootstrap-servers, an embedded broker is started in the process; what was loaded is read back and compared, and is gone at the end.\n\
+#[command(
+    after_help = "Without --bootstrap-servers, an embedded broker is started in the process; what was loaded is read back and compared, and is gone at the end.\n\
     The cursor (next byte, line number, fingerprint of the file's beginning) is committed with the lines, for the group \
-    kommit-load.ID and partition 0 of the topic. A broker forgets it after its offsets.retention.minutes (Kafka: 7 days).")]
+    kommit-load.ID and partition 0 of the topic. A broker forgets it after its offsets.retention.minutes (Kafka: 7 days)."
+)]
 pub(crate) struct LoadArguments {
     /// The file to load; - for standard input, which cannot be resumed
     #[arg(value_name = "FILE|-")]
@@ -183,15 +187,22 @@ pub(crate) struct PerfArguments {
 
 fn transactional_id(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
-        return Err("a transactional id cannot be empty: choose a name for this job that stays the same each time".to_owned());
+        return Err(
+            "a transactional id cannot be empty: choose a name for this job that stays the same each time"
+                .to_owned(),
+        );
     }
     Ok(text.to_owned())
 }
 
 fn separator(text: &str) -> Result<String, String> {
     match text {
-        "" => Err("an empty separator splits nothing: leave the option out for records without key".to_owned()),
-        text if text.contains('\n') => Err("lines never contain a line end, so it cannot separate the key".to_owned()),
+        "" => {
+            Err("an empty separator splits nothing: leave the option out for records without key".to_owned())
+        }
+        text if text.contains('\n') => {
+            Err("lines never contain a line end, so it cannot separate the key".to_owned())
+        }
         "\\t" => Ok("\t".to_owned()),
         text => Ok(text.to_owned()),
     }
@@ -215,7 +226,10 @@ mod tests {
     fn wrong_usage_ends_with_exit_code_2() {
         assert_eq!(refusal(&["kommit", "load", "f"]).exit_code(), 2);
         assert_eq!(refusal(&["kommit", "broker", "--nodes", "0"]).exit_code(), 2);
-        assert_eq!(refusal(&["kommit", "read", "t", "--isolation", "dirty"]).exit_code(), 2);
+        assert_eq!(
+            refusal(&["kommit", "read", "t", "--isolation", "dirty"]).exit_code(),
+            2
+        );
     }
 
     #[test]
@@ -234,8 +248,12 @@ mod tests {
 
     #[test]
     fn a_transaction_has_a_thousand_lines_unless_told_otherwise() {
-        let arguments = Arguments::try_parse_from(["kommit", "load", "-", "--topic", "t", "--transactional-id", "i"]).expect("legal");
-        let Command::Load(load) = arguments.command else { panic!("load was asked for") };
+        let arguments =
+            Arguments::try_parse_from(["kommit", "load", "-", "--topic", "t", "--transactional-id", "i"])
+                .expect("legal");
+        let Command::Load(load) = arguments.command else {
+            panic!("load was asked for")
+        };
         assert_eq!(load.records_per_transaction.get(), 1000);
         assert_eq!(load.bootstrap_servers, None);
     }

@@ -44,22 +44,38 @@ impl FailureKind {
 impl Failure {
     /// The job could not be done.
     pub(crate) fn failed(what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Failed, what: what.into(), next: next.into() }
+        Self {
+            kind: FailureKind::Failed,
+            what: what.into(),
+            next: next.into(),
+        }
     }
 
     /// The command line asks for something impossible.
     pub(crate) fn usage(what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Usage, what: what.into(), next: next.into() }
+        Self {
+            kind: FailureKind::Usage,
+            what: what.into(),
+            next: next.into(),
+        }
     }
 
     /// Another instance with the same transactional id took over.
     pub(crate) fn fenced(what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Fenced, what: what.into(), next: next.into() }
+        Self {
+            kind: FailureKind::Fenced,
+            what: what.into(),
+            next: next.into(),
+        }
     }
 
     /// The user ended it.
     pub(crate) fn interrupted(what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Interrupted, what: what.into(), next: next.into() }
+        Self {
+            kind: FailureKind::Interrupted,
+            what: what.into(),
+            next: next.into(),
+        }
     }
 
     /// The same failure, with a sentence about where the job stands put behind what happened.
@@ -88,7 +104,10 @@ pub(crate) fn exit_code(failure: &Failure) -> ExitCode {
 
 /// Standard output is gone (a closed pipe, a full disk).
 pub(crate) fn output_failed(error: std::io::Error) -> Failure {
-    Failure::failed(format!("standard output cannot be written: {error}"), "look at the program or file that reads it")
+    Failure::failed(
+        format!("standard output cannot be written: {error}"),
+        "look at the program or file that reads it",
+    )
 }
 
 #[cfg(test)]
@@ -97,13 +116,23 @@ mod tests {
 
     #[test]
     fn each_class_of_failure_has_its_exit_code() {
-        let numbers = [FailureKind::Failed, FailureKind::Usage, FailureKind::Fenced, FailureKind::Interrupted].map(FailureKind::number);
+        let numbers = [
+            FailureKind::Failed,
+            FailureKind::Usage,
+            FailureKind::Fenced,
+            FailureKind::Interrupted,
+        ]
+        .map(FailureKind::number);
         assert_eq!(numbers, [1, 2, 3, 130]);
     }
 
     #[test]
     fn a_failure_says_what_happened_and_what_to_do_next() {
-        let failure = Failure::failed("no broker answers at 127.0.0.1:1", "start one").standing("17 lines are loaded");
-        assert_eq!(failure.to_string(), "error: no broker answers at 127.0.0.1:1; 17 lines are loaded\n next: start one");
+        let failure =
+            Failure::failed("no broker answers at 127.0.0.1:1", "start one").standing("17 lines are loaded");
+        assert_eq!(
+            failure.to_string(),
+            "error: no broker answers at 127.0.0.1:1; 17 lines are loaded\n next: start one"
+        );
     }
 }

@@ -23,9 +23,10 @@ impl FromStr for Property {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((key, value)) if !key.trim().is_empty() => {
-                Ok(Self { key: key.trim().to_owned(), value: value.trim().to_owned() })
-            }
+            Some((key, value)) if !key.trim().is_empty() => Ok(Self {
+                key: key.trim().to_owned(),
+                value: value.trim().to_owned(),
+            }),
             _ => Err(format!("'{text}' is not KEY=VALUE, for example linger.ms=20")),
         }
     }
@@ -58,32 +59,48 @@ impl Properties {
         let value = value.into();
         match self.0.iter_mut().find(|property| property.key == key) {
             Some(property) => property.value = value,
-            None => self.0.push(Property { key: key.to_owned(), value }),
+            None => self.0.push(Property {
+                key: key.to_owned(),
+                value,
+            }),
         }
     }
 
     /// The value of `key`, if it was set.
     pub(crate) fn value(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|property| property.key == key).map(|property| property.value.as_str())
+        self.0
+            .iter()
+            .find(|property| property.key == key)
+            .map(|property| property.value.as_str())
     }
 
     /// The value of `key` as a number, or `default` when it is not set. A text that is no number is left for the façade to refuse.
     pub(crate) fn number(&self, key: &str, default: u64) -> u64 {
-        self.value(key).and_then(|value| value.parse().ok()).unwrap_or(default)
+        self.value(key)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(default)
     }
 
     /// All settings, each key once.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|property| (property.key.as_str(), property.value.as_str()))
+        self.0
+            .iter()
+            .map(|property| (property.key.as_str(), property.value.as_str()))
     }
 }
 
 fn read_file(path: &Path) -> Result<Vec<Property>, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::failed(format!("the settings file {} cannot be read: {error}", path.display()), "correct the path given with --config")
+        Failure::failed(
+            format!("the settings file {} cannot be read: {error}", path.display()),
+            "correct the path given with --config",
+        )
     })?;
     parse_lines(&text).map_err(|(line, reason)| {
-        Failure::failed(format!("line {line} of the settings file {}: {reason}", path.display()), "correct the line; comments begin with #")
+        Failure::failed(
+            format!("line {line} of the settings file {}: {reason}", path.display()),
+            "correct the line; comments begin with #",
+        )
     })
 }
 
@@ -101,9 +118,16 @@ mod tests {
 
     #[test]
     fn a_file_holds_settings_and_comments() {
-        let properties = parse_lines("# mine\n\nacks = all\n linger.ms=5\nsasl.jaas.config=a=b\n").expect("legal lines");
-        let pairs: Vec<_> = properties.iter().map(|p| (p.key.as_str(), p.value.as_str())).collect();
-        assert_eq!(pairs, [("acks", "all"), ("linger.ms", "5"), ("sasl.jaas.config", "a=b")]);
+        let properties =
+            parse_lines("# mine\n\nacks = all\n linger.ms=5\nsasl.jaas.config=a=b\n").expect("legal lines");
+        let pairs: Vec<_> = properties
+            .iter()
+            .map(|p| (p.key.as_str(), p.value.as_str()))
+            .collect();
+        assert_eq!(
+            pairs,
+            [("acks", "all"), ("linger.ms", "5"), ("sasl.jaas.config", "a=b")]
+        );
     }
 
     #[test]
@@ -115,10 +139,17 @@ mod tests {
 
     #[test]
     fn a_later_setting_replaces_an_earlier_one() {
-        let options = ProducerOptions { properties: vec!["linger.ms=9".parse().expect("legal")], config: None };
-        let mut properties = Properties::collect(&options, &[("linger.ms", "5"), ("acks", "all")]).expect("no file");
+        let options = ProducerOptions {
+            properties: vec!["linger.ms=9".parse().expect("legal")],
+            config: None,
+        };
+        let mut properties =
+            Properties::collect(&options, &[("linger.ms", "5"), ("acks", "all")]).expect("no file");
         assert_eq!(properties.number("linger.ms", 0), 9);
         properties.put("linger.ms", "1");
-        assert_eq!(properties.pairs().collect::<Vec<_>>(), [("linger.ms", "1"), ("acks", "all")]);
+        assert_eq!(
+            properties.pairs().collect::<Vec<_>>(),
+            [("linger.ms", "1"), ("acks", "all")]
+        );
     }
 }

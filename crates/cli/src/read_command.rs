@@ -39,7 +39,10 @@ fn print(output: &mut impl Write, record: &ReadRecord, as_json: bool) -> io::Res
 
 /// Headers are a list of pairs, because a name may occur more than once.
 fn object(record: &ReadRecord) -> Value {
-    let headers = record.headers.iter().map(|(name, value)| json!([name, text(value.as_deref())]));
+    let headers = record
+        .headers
+        .iter()
+        .map(|(name, value)| json!([name, text(value.as_deref())]));
     let mut fields = Map::new();
     fields.insert("partition".to_owned(), record.partition.0.into());
     fields.insert("offset".to_owned(), record.offset.into());
@@ -70,7 +73,10 @@ mod tests {
             offset: 7,
             key: Some(Bytes::from_static(b"k")),
             value: value.map(Bytes::from_static),
-            headers: vec![("h".to_owned(), None), ("h".to_owned(), Some(Bytes::from_static(b"1")))],
+            headers: vec![
+                ("h".to_owned(), None),
+                ("h".to_owned(), Some(Bytes::from_static(b"1"))),
+            ],
         };
         let mut output = Vec::new();
         print(&mut output, &record, as_json).expect("memory takes it");
@@ -86,7 +92,10 @@ mod tests {
     #[test]
     fn a_record_as_json_has_its_place_key_headers_and_value() {
         let object: Value = serde_json::from_str(&printed(Some(b"v"), true)).expect("JSON");
-        assert_eq!(object, json!({"partition": 2, "offset": 7, "key": "k", "headers": [["h", null], ["h", "1"]], "value": "v"}));
+        assert_eq!(
+            object,
+            json!({"partition": 2, "offset": 7, "key": "k", "headers": [["h", null], ["h", "1"]], "value": "v"})
+        );
     }
 
     #[test]

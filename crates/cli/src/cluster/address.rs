@@ -16,7 +16,10 @@ pub(super) struct Address {
 impl Address {
     /// The address of `port` on `host`.
     pub(super) fn new(host: &str, port: u16) -> Self {
-        Self { host: host.to_owned(), port }
+        Self {
+            host: host.to_owned(),
+            port,
+        }
     }
 
     /// The addresses in `text`, separated by commas.
@@ -25,10 +28,15 @@ impl Address {
     }
 
     fn parse(entry: &str) -> Result<Self, Failure> {
-        let parts = entry.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let parts = entry
+            .rsplit_once(':')
+            .and_then(|(host, port)| Some((host, port.parse().ok()?)));
         match parts {
             Some((host, port)) if !host.is_empty() && port > 0 => {
-                let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+                let bare = host
+                    .strip_prefix('[')
+                    .and_then(|host| host.strip_suffix(']'))
+                    .unwrap_or(host);
                 Ok(Self::new(bare, port))
             }
             _ => Err(Failure::usage(
@@ -41,7 +49,11 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 

@@ -29,7 +29,10 @@ pub(super) fn visible_records(
     offset: i64,
 ) -> Result<Visible, BatchError> {
     let mut aborted = Aborted::listed(answer.aborted_transactions.as_deref().unwrap_or_default());
-    let mut visible = Visible { records: Vec::new(), next: offset };
+    let mut visible = Visible {
+        records: Vec::new(),
+        next: offset,
+    };
     for batch in batches(answer.records.clone().unwrap_or_default()) {
         let batch = batch?;
         batch.verify_crc()?;
@@ -42,9 +45,19 @@ pub(super) fn visible_records(
         for record in batch.records(MAX_EXPANDED)? {
             let record = record?;
             if record.offset.0 >= offset {
-                let headers = record.headers.into_iter().map(|header| (header.key, header.value)).collect();
+                let headers = record
+                    .headers
+                    .into_iter()
+                    .map(|header| (header.key, header.value))
+                    .collect();
                 let (key, value) = (record.key, record.value);
-                visible.records.push(ReadRecord { partition, offset: record.offset.0, key, value, headers });
+                visible.records.push(ReadRecord {
+                    partition,
+                    offset: record.offset.0,
+                    key,
+                    value,
+                    headers,
+                });
             }
         }
     }
@@ -63,11 +76,17 @@ impl Aborted {
     fn listed(transactions: &[FetchResponseAbortedTransaction]) -> Self {
         let mut coming = transactions.to_vec();
         coming.sort_unstable_by_key(|transaction| std::cmp::Reverse(transaction.first_offset));
-        Self { coming, open: BTreeSet::new() }
+        Self {
+            coming,
+            open: BTreeSet::new(),
+        }
     }
 
     fn lets_see(&mut self, batch: &BatchView, last_offset: i64) -> Result<bool, BatchError> {
-        while let Some(begun) = self.coming.pop_if(|transaction| transaction.first_offset <= last_offset) {
+        while let Some(begun) = self
+            .coming
+            .pop_if(|transaction| transaction.first_offset <= last_offset)
+        {
             self.open.insert(begun.producer_id);
         }
         let header = &batch.header;
@@ -82,7 +101,9 @@ impl Aborted {
 }
 
 fn is_abort_marker(batch: &BatchView) -> Result<bool, BatchError> {
-    let Some(record) = batch.records(MAX_EXPANDED)?.next() else { return Ok(false) };
+    let Some(record) = batch.records(MAX_EXPANDED)?.next() else {
+        return Ok(false);
+    };
     let marker = EndTransactionMarker::parse(&record?)?;
     Ok(marker.is_some_and(|marker| marker.control_type == ControlType::Abort))
 }
@@ -92,7 +113,8 @@ mod tests {
     use super::*;
     use bytes::{Bytes, BytesMut};
     use kommit_protocol::batch::{
-        Attributes, Compression, HeaderFields, RecordFields, encode_batch, end_transaction_marker, put_record, set_base_offset,
+        Attributes, Compression, HeaderFields, RecordFields, encode_batch, end_transaction_marker,
+        put_record, set_base_offset,
     };
     use kommit_protocol::units::{Identity, LeaderEpoch, Offset, ProducerEpoch, Timestamp};
 
@@ -109,11 +131,24 @@ mod tests {
         fn put(&mut self, producer: Option<i64>, values: &str) -> &mut Self {
             let mut records = Vec::new();
             for (value, offset_delta) in values.as_bytes().chunks(1).zip(0..) {
-                put_record(&mut records, &RecordFields { offset_delta, timestamp_delta: 0, key: None, value: Some(value), headers: &[] });
+                put_record(
+                    &mut records,
+                    &RecordFields {
+                        offset_delta,
+                        timestamp_delta: 0,
+                        key: None,
+                        value: Some(value),
+                        headers: &[],
+                    },
+                );
             }
             let attributes = Attributes::new(Compression::None);
             let fields = HeaderFields {
-                attributes: if producer.is_some() { attributes.transactional() } else { attributes },
+                attributes: if producer.is_some() {
+                    attributes.transactional()
+                } else {
+                    attributes
+                },
                 producer_id: producer.map_or(ProducerId::NONE, ProducerId),
                 producer_epoch: EPOCH,
                 last_offset_delta: values.len() as i32 - 1,
@@ -124,8 +159,14 @@ mod tests {
         }
 
         fn end_transaction(&mut self, producer: i64, control_type: ControlType) -> &mut Self {
-            let marker = EndTransactionMarker { control_type, coordinator_epoch: 0 };
-            let identity = Identity { id: ProducerId(producer), epoch: EPOCH };
+            let marker = EndTransactionMarker {
+                control_type,
+                coordinator_epoch: 0,
+            };
+            let identity = Identity {
+                id: ProducerId(producer),
+                epoch: EPOCH,
+            };
             self.push(end_transaction_marker(&marker, identity, Timestamp(0)), 1)
         }
 
@@ -146,9 +187,17 @@ mod tests {
                 list.iter().map(entry).collect()
             });
             let records = Some(self.blob.clone().freeze());
-            let answer = FetchResponsePartition { aborted_transactions, records, ..FetchResponsePartition::default() };
+            let answer = FetchResponsePartition {
+                aborted_transactions,
+                records,
+                ..FetchResponsePartition::default()
+            };
             let visible = visible_records(&answer, PartitionId(0), from).expect("a legal blob");
-            let text = visible.records.iter().flat_map(|record| record.value.as_deref().unwrap_or_default()).copied();
+            let text = visible
+                .records
+                .iter()
+                .flat_map(|record| record.value.as_deref().unwrap_or_default())
+                .copied();
             (String::from_utf8(text.collect()).expect("text"), visible.next)
         }
     }
@@ -157,15 +206,23 @@ mod tests {
     #[test]
     fn records_of_an_aborted_transaction_are_not_seen() {
         let mut log = Log::default();
-        log.put(Some(1), "ab").put(Some(2), "c").put(None, "d").end_transaction(1, ControlType::Abort).put(Some(1), "e");
-        log.end_transaction(2, ControlType::Commit).end_transaction(1, ControlType::Commit);
+        log.put(Some(1), "ab")
+            .put(Some(2), "c")
+            .put(None, "d")
+            .end_transaction(1, ControlType::Abort)
+            .put(Some(1), "e");
+        log.end_transaction(2, ControlType::Commit)
+            .end_transaction(1, ControlType::Commit);
         assert_eq!(log.read(Some(&[(1, 0)]), 0), ("cde".to_owned(), 8));
     }
 
     #[test]
     fn a_producer_that_aborts_twice_is_passed_over_twice() {
         let mut log = Log::default();
-        log.put(Some(1), "a").end_transaction(1, ControlType::Abort).put(Some(1), "b").end_transaction(1, ControlType::Commit);
+        log.put(Some(1), "a")
+            .end_transaction(1, ControlType::Abort)
+            .put(Some(1), "b")
+            .end_transaction(1, ControlType::Commit);
         log.put(Some(1), "c").end_transaction(1, ControlType::Abort);
         assert_eq!(log.read(Some(&[(1, 4), (1, 0)]), 0).0, "b");
     }
@@ -173,7 +230,9 @@ mod tests {
     #[test]
     fn without_a_list_everything_but_the_markers_is_seen() {
         let mut log = Log::default();
-        log.put(Some(1), "ab").end_transaction(1, ControlType::Abort).put(None, "c");
+        log.put(Some(1), "ab")
+            .end_transaction(1, ControlType::Abort)
+            .put(None, "c");
         assert_eq!(log.read(None, 0), ("abc".to_owned(), 4));
     }
 
@@ -199,7 +258,10 @@ mod tests {
         let last = log.blob.len() - 1;
         log.blob[last] ^= 1;
         let records = Some(log.blob.freeze());
-        let answer = FetchResponsePartition { records, ..FetchResponsePartition::default() };
+        let answer = FetchResponsePartition {
+            records,
+            ..FetchResponsePartition::default()
+        };
         assert!(visible_records(&answer, PartitionId(0), 0).is_err());
     }
 }

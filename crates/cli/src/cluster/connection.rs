@@ -64,24 +64,44 @@ impl Trouble {
         const START: &str = "start the broker, or correct --bootstrap-servers";
         const PORT: &str = "correct the port: --bootstrap-servers takes the address of a PLAINTEXT listener of a Kafka broker";
         match self {
-            Self::Unreachable(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                Failure::failed(format!("no broker listens at {address} (connection refused)"), START)
-            }
-            Self::Unreachable(error) => Failure::failed(format!("the broker at {address} cannot be reached: {error}"), START),
+            Self::Unreachable(error) if error.kind() == io::ErrorKind::ConnectionRefused => Failure::failed(
+                format!("no broker listens at {address} (connection refused)"),
+                START,
+            ),
+            Self::Unreachable(error) => Failure::failed(
+                format!("the broker at {address} cannot be reached: {error}"),
+                START,
+            ),
             Self::ConnectTimedOut => Failure::failed(
-                format!("the broker at {address} did not accept a connection within {} s", CONNECT_LIMIT.as_secs()),
+                format!(
+                    "the broker at {address} did not accept a connection within {} s",
+                    CONNECT_LIMIT.as_secs()
+                ),
                 "look at the network and at firewalls, or correct --bootstrap-servers",
             ),
-            Self::NotKafka(reason) => Failure::failed(format!("what listens at {address} is not a Kafka broker: {reason}"), PORT),
-            Self::Silent => Failure::failed(format!("the broker at {address} accepted the connection but did not answer"), PORT),
-            Self::Lost(error) => Failure::failed(format!("the connection to the broker at {address} was lost: {error}"), START),
+            Self::NotKafka(reason) => Failure::failed(
+                format!("what listens at {address} is not a Kafka broker: {reason}"),
+                PORT,
+            ),
+            Self::Silent => Failure::failed(
+                format!("the broker at {address} accepted the connection but did not answer"),
+                PORT,
+            ),
+            Self::Lost(error) => Failure::failed(
+                format!("the connection to the broker at {address} was lost: {error}"),
+                START,
+            ),
             Self::NoCommonVersion(key, Some(range)) => Failure::failed(
-                format!("the broker at {address} speaks {key} only in versions {range}, this program in {}", key.supported()),
+                format!(
+                    "the broker at {address} speaks {key} only in versions {range}, this program in {}",
+                    key.supported()
+                ),
                 "use a broker of Kafka 2.5 or newer",
             ),
-            Self::NoCommonVersion(key, None) => {
-                Failure::failed(format!("the broker at {address} does not know the request {key}"), "use a broker of Kafka 2.5 or newer")
-            }
+            Self::NoCommonVersion(key, None) => Failure::failed(
+                format!("the broker at {address} does not know the request {key}"),
+                "use a broker of Kafka 2.5 or newer",
+            ),
         }
     }
 }
@@ -97,7 +117,12 @@ impl Connection {
         };
         // One small request at a time: waiting for more to send would only cost time. Without the option it still works.
         let _ = stream.set_nodelay(true);
-        let mut connection = Self { stream, address: address.clone(), versions: BTreeMap::new(), correlation: 0 };
+        let mut connection = Self {
+            stream,
+            address: address.clone(),
+            versions: BTreeMap::new(),
+            correlation: 0,
+        };
         connection.agree_on_versions().await?;
         Ok(connection)
     }
@@ -108,7 +133,11 @@ impl Connection {
     }
 
     /// Asks in the newest version that both sides know, not above `max_version`. After trouble the connection is of no more use.
-    pub(super) async fn call<R: Request>(&mut self, request: &R, max_version: i16) -> Result<R::Response, Trouble> {
+    pub(super) async fn call<R: Request>(
+        &mut self,
+        request: &R,
+        max_version: i16,
+    ) -> Result<R::Response, Trouble> {
         let theirs = self.versions.get(&R::KEY.code()).copied();
         let ours = VersionRange::new(R::KEY.supported().min, R::KEY.supported().max.min(max_version));
         let agreed = theirs.and_then(|theirs| ours.intersect(theirs));
@@ -118,7 +147,9 @@ impl Connection {
 
     /// Version 0 is understood by every broker; features do not matter here.
     async fn agree_on_versions(&mut self) -> Result<(), Trouble> {
-        let exchange = self.exchange(&ApiVersionsRequest::default(), 0, FIRST_ANSWER_LIMIT).await;
+        let exchange = self
+            .exchange(&ApiVersionsRequest::default(), 0, FIRST_ANSWER_LIMIT)
+            .await;
         let response = exchange.map_err(|trouble| match trouble {
             Trouble::Lost(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Trouble::NotKafka("it closed the connection at the first request".to_owned())
@@ -126,25 +157,42 @@ impl Connection {
             other => other,
         })?;
         if response.error_code != ErrorCode::None {
-            return Err(Trouble::NotKafka(format!("it answered ApiVersions with {}", response.error_code.name())));
+            return Err(Trouble::NotKafka(format!(
+                "it answered ApiVersions with {}",
+                response.error_code.name()
+            )));
         }
-        let ranges = response.api_keys.iter().map(|api| (api.api_key, VersionRange::new(api.min_version, api.max_version)));
+        let ranges = response
+            .api_keys
+            .iter()
+            .map(|api| (api.api_key, VersionRange::new(api.min_version, api.max_version)));
         self.versions = ranges.collect();
         Ok(())
     }
 
-    async fn exchange<R: Request>(&mut self, request: &R, version: i16, limit: Duration) -> Result<R::Response, Trouble> {
+    async fn exchange<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+        limit: Duration,
+    ) -> Result<R::Response, Trouble> {
         self.correlation = self.correlation.wrapping_add(1) & i32::MAX;
         let frame = frame::encode_request(request, version, self.correlation, Some(CLIENT_ID));
         let answering = async {
             self.stream.write_all(&frame).await.map_err(Trouble::Lost)?;
             read_frame(&mut self.stream).await
         };
-        let body = tokio::time::timeout(limit, answering).await.map_err(|_| Trouble::Silent)??;
-        let (correlation, response) =
-            frame::decode_response::<R>(body, version).map_err(|error| Trouble::NotKafka(format!("its answer to {} makes no sense: {error}", R::KEY)))?;
+        let body = tokio::time::timeout(limit, answering)
+            .await
+            .map_err(|_| Trouble::Silent)??;
+        let (correlation, response) = frame::decode_response::<R>(body, version).map_err(|error| {
+            Trouble::NotKafka(format!("its answer to {} makes no sense: {error}", R::KEY))
+        })?;
         if correlation != self.correlation {
-            return Err(Trouble::NotKafka(format!("it answered request {correlation}, not {}", self.correlation)));
+            return Err(Trouble::NotKafka(format!(
+                "it answered request {correlation}, not {}",
+                self.correlation
+            )));
         }
         Ok(response)
     }
@@ -175,9 +223,10 @@ fn foreign(prefix: [u8; 4]) -> Option<String> {
     match prefix {
         [b'H', b'T', b'T', b'P'] => Some("it speaks HTTP".to_owned()),
         [0x15, 3, ..] => Some("it speaks TLS, which this program does not yet".to_owned()),
-        _ if u32::from_be_bytes(prefix) > MAX_FRAME || u32::from_be_bytes(prefix) < 4 => {
-            Some(format!("its answer begins with {:?}", prefix.escape_ascii().to_string()))
-        }
+        _ if u32::from_be_bytes(prefix) > MAX_FRAME || u32::from_be_bytes(prefix) < 4 => Some(format!(
+            "its answer begins with {:?}",
+            prefix.escape_ascii().to_string()
+        )),
         _ => None,
     }
 }
@@ -199,8 +248,14 @@ mod tests {
             }
         });
         let address = Address::new("127.0.0.1", port);
-        let failure = Connection::open(&address).await.expect_err("that is not Kafka").told(&address);
-        assert!(failure.what.contains(&address.to_string()), "the address is named: {failure}");
+        let failure = Connection::open(&address)
+            .await
+            .expect_err("that is not Kafka")
+            .told(&address);
+        assert!(
+            failure.what.contains(&address.to_string()),
+            "the address is named: {failure}"
+        );
         failure
     }
 
@@ -216,7 +271,10 @@ mod tests {
             (b"", "closed the connection"),
         ] {
             let failure = opening_at(answer).await;
-            assert!(failure.what.contains("not a Kafka broker") && failure.what.contains(word), "{word}: {failure}");
+            assert!(
+                failure.what.contains("not a Kafka broker") && failure.what.contains(word),
+                "{word}: {failure}"
+            );
             assert!(failure.next.contains("--bootstrap-servers"), "{failure}");
         }
     }
@@ -225,7 +283,10 @@ mod tests {
     async fn a_port_that_accepts_and_says_nothing_is_named() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = Address::new("127.0.0.1", listener.local_addr().expect("bound").port());
-        let failure = Connection::open(&address).await.expect_err("it is silent").told(&address);
+        let failure = Connection::open(&address)
+            .await
+            .expect_err("it is silent")
+            .told(&address);
         assert!(failure.what.contains("did not"), "{failure}");
     }
 
@@ -234,7 +295,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = Address::new("127.0.0.1", listener.local_addr().expect("bound").port());
         drop(listener);
-        let failure = Connection::open(&address).await.expect_err("nobody listens").told(&address);
-        assert!(failure.what.contains("no broker listens") && failure.what.contains(&address.to_string()), "{failure}");
+        let failure = Connection::open(&address)
+            .await
+            .expect_err("nobody listens")
+            .told(&address);
+        assert!(
+            failure.what.contains("no broker listens") && failure.what.contains(&address.to_string()),
+            "{failure}"
+        );
     }
 }

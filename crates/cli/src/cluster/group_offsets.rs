@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use kommit_protocol::error_code::ErrorCode;
-use kommit_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse, OffsetFetchRequest, OffsetFetchRequestTopic, OffsetFetchResponse};
+use kommit_protocol::messages::{
+    FindCoordinatorRequest, FindCoordinatorResponse, OffsetFetchRequest, OffsetFetchRequestTopic,
+    OffsetFetchResponse,
+};
 use kommit_protocol::units::{NodeId, PartitionId};
 
 use super::patience::Patience;
@@ -60,10 +63,19 @@ impl Cluster {
 
     async fn group_coordinator(&mut self, group: &str, patience: &Patience) -> Result<NodeId, Failure> {
         let asked = format!("finding the coordinator of the group {group}");
-        let request = FindCoordinatorRequest { key: group.to_owned(), key_type: GROUP_KEY, ..FindCoordinatorRequest::default() };
+        let request = FindCoordinatorRequest {
+            key: group.to_owned(),
+            key_type: GROUP_KEY,
+            ..FindCoordinatorRequest::default()
+        };
         loop {
-            let FindCoordinatorResponse { error_code, node_id, host, port, .. } =
-                self.call_any(&request, FIND_COORDINATOR_VERSION).await?;
+            let FindCoordinatorResponse {
+                error_code,
+                node_id,
+                host,
+                port,
+                ..
+            } = self.call_any(&request, FIND_COORDINATOR_VERSION).await?;
             match error_code {
                 ErrorCode::None => {
                     self.learn(node_id, &host, port);
@@ -81,7 +93,9 @@ fn committed(response: &OffsetFetchResponse) -> Result<Option<CommittedOffset>, 
     if response.error_code != ErrorCode::None {
         return Err(response.error_code);
     }
-    let Some(partition) = response.topics.iter().flat_map(|topic| &topic.partitions).next() else { return Ok(None) };
+    let Some(partition) = response.topics.iter().flat_map(|topic| &topic.partitions).next() else {
+        return Ok(None);
+    };
     match partition.error_code {
         // No offset was ever committed for a topic that the group's coordinator does not know.
         ErrorCode::None | ErrorCode::UnknownTopicOrPartition => {}
@@ -107,21 +121,33 @@ mod tests {
             error_code,
             ..OffsetFetchResponsePartition::default()
         };
-        let topic = OffsetFetchResponseTopic { partitions: vec![partition], ..OffsetFetchResponseTopic::default() };
-        OffsetFetchResponse { topics: vec![topic], ..OffsetFetchResponse::default() }
+        let topic = OffsetFetchResponseTopic {
+            partitions: vec![partition],
+            ..OffsetFetchResponseTopic::default()
+        };
+        OffsetFetchResponse {
+            topics: vec![topic],
+            ..OffsetFetchResponse::default()
+        }
     }
 
     #[test]
     fn a_group_that_never_committed_has_no_offset() {
         assert_eq!(committed(&response(-1, ErrorCode::None)), Ok(None));
         assert_eq!(committed(&OffsetFetchResponse::default()), Ok(None));
-        assert_eq!(committed(&response(0, ErrorCode::None)), Ok(Some((0, "m".to_owned()))));
+        assert_eq!(
+            committed(&response(0, ErrorCode::None)),
+            Ok(Some((0, "m".to_owned())))
+        );
     }
 
     /// H23: an offset under an open transaction is not taken.
     #[test]
     fn an_unstable_offset_is_asked_for_again() {
-        assert_eq!(committed(&response(7, ErrorCode::UnstableOffsetCommit)), Err(ErrorCode::UnstableOffsetCommit));
+        assert_eq!(
+            committed(&response(7, ErrorCode::UnstableOffsetCommit)),
+            Err(ErrorCode::UnstableOffsetCommit)
+        );
         assert!(may_pass(ErrorCode::UnstableOffsetCommit));
         assert!(!may_pass(ErrorCode::GroupAuthorizationFailed));
     }

@@ -44,14 +44,22 @@ impl Cluster {
     /// Finds a broker among `bootstrap` (`host:port,…`) that answers as Kafka does.
     pub(crate) async fn connect(bootstrap: &str) -> Result<Self, Failure> {
         let bootstrap = Address::parse_list(bootstrap)?;
-        let mut cluster = Self { bootstrap, entry: None, nodes: BTreeMap::new(), connections: BTreeMap::new() };
+        let mut cluster = Self {
+            bootstrap,
+            entry: None,
+            nodes: BTreeMap::new(),
+            connections: BTreeMap::new(),
+        };
         cluster.entry().await?;
         Ok(cluster)
     }
 
     /// What the cluster says about itself and `topic`. Never creates the topic.
     async fn metadata(&mut self, topic: &str) -> Result<MetadataResponse, Failure> {
-        let named = MetadataRequestTopic { name: Some(topic.to_owned()), ..MetadataRequestTopic::default() };
+        let named = MetadataRequestTopic {
+            name: Some(topic.to_owned()),
+            ..MetadataRequestTopic::default()
+        };
         let request = MetadataRequest {
             topics: Some(vec![named]),
             allow_auto_topic_creation: false,
@@ -78,15 +86,25 @@ impl Cluster {
                 }
                 let connection = self.entry().await?;
                 let address = connection.address().clone();
-                connection.call(request, max_version).await.map_err(|trouble| trouble.told(&address))
+                connection
+                    .call(request, max_version)
+                    .await
+                    .map_err(|trouble| trouble.told(&address))
             }
         }
     }
 
     /// Asks one node. What may pass by itself comes as `Err(Ok(…))`-free text in [`CallTrouble`], so that the caller can ask again.
-    async fn call<R: Request>(&mut self, node: NodeId, request: &R, max_version: i16) -> Result<R::Response, CallTrouble> {
+    async fn call<R: Request>(
+        &mut self,
+        node: NodeId,
+        request: &R,
+        max_version: i16,
+    ) -> Result<R::Response, CallTrouble> {
         let Some(address) = self.nodes.get(&node).cloned() else {
-            return Err(CallTrouble::Passing(format!("no broker with the node id {node} is known")));
+            return Err(CallTrouble::Passing(format!(
+                "no broker with the node id {node} is known"
+            )));
         };
         let outcome = match self.connection(node, &address).await {
             Ok(connection) => connection.call(request, max_version).await,
@@ -95,7 +113,11 @@ impl Cluster {
         outcome.map_err(|trouble| {
             self.connections.remove(&node);
             let failure = trouble.told(&address);
-            if trouble.may_pass() { CallTrouble::Passing(failure.what) } else { CallTrouble::Lasting(failure) }
+            if trouble.may_pass() {
+                CallTrouble::Passing(failure.what)
+            } else {
+                CallTrouble::Lasting(failure)
+            }
         })
     }
 
@@ -144,18 +166,27 @@ async fn open_first(bootstrap: &[Address]) -> Result<Connection, Failure> {
         }
     }
     let what: Vec<_> = failures.iter().map(|failure| failure.what.as_str()).collect();
-    let next = failures.last().map_or("name a broker with --bootstrap-servers", |failure| failure.next.as_str());
+    let next = failures
+        .last()
+        .map_or("name a broker with --bootstrap-servers", |failure| {
+            failure.next.as_str()
+        });
     Err(Failure::failed(what.join("; "), next))
 }
 
 /// The failure for an error code that a broker answered with.
 fn refused(asked: &str, code: ErrorCode) -> Failure {
     let next = match code {
-        ErrorCode::TopicAuthorizationFailed | ErrorCode::GroupAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed => {
+        ErrorCode::TopicAuthorizationFailed
+        | ErrorCode::GroupAuthorizationFailed
+        | ErrorCode::ClusterAuthorizationFailed => {
             "give this user the right (kafka-acls.sh), or use another user"
         }
         ErrorCode::InvalidTopicException => "choose a legal topic name",
         _ => "look at the broker's log",
     };
-    Failure::failed(format!("{asked}: the broker answered {} ({})", code.name(), code.text()), next)
+    Failure::failed(
+        format!("{asked}: the broker answered {} ({})", code.name(), code.text()),
+        next,
+    )
 }

@@ -17,14 +17,20 @@ pub(super) struct Patience {
 impl Patience {
     /// Asks again for `limit` from now on.
     pub(super) fn of(limit: Duration) -> Self {
-        Self { deadline: clock::now() + limit, limit }
+        Self {
+            deadline: clock::now() + limit,
+            limit,
+        }
     }
 
     /// Pauses before the next question, or gives up with the reason of the last one.
     pub(super) async fn pause(&self, asked: &str, reason: &str) -> Result<(), Failure> {
         if clock::now() >= self.deadline {
             return Err(Failure::failed(
-                format!("{asked}: not possible within {} s; the last answer was: {reason}", self.limit.as_secs()),
+                format!(
+                    "{asked}: not possible within {} s; the last answer was: {reason}",
+                    self.limit.as_secs()
+                ),
                 "look at the brokers' logs, then start again",
             ));
         }
@@ -47,7 +53,10 @@ mod tests {
                 Err(failure) => break failure,
             }
         };
-        assert!((9..=11).contains(&pauses), "1 s in pauses of 100 ms, got {pauses}");
+        assert!(
+            (9..=11).contains(&pauses),
+            "1 s in pauses of 100 ms, got {pauses}"
+        );
         assert!(failure.what.contains("NOT_COORDINATOR"), "{failure}");
     }
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use kommit_protocol::api::Request;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::{
-    FetchRequest, FetchRequestPartition, FetchRequestTopic, FetchResponse, FetchResponsePartition, ListOffsetsRequest,
-    ListOffsetsRequestPartition, ListOffsetsRequestTopic, ListOffsetsResponse,
+    FetchRequest, FetchRequestPartition, FetchRequestTopic, FetchResponse, FetchResponsePartition,
+    ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsRequestTopic, ListOffsetsResponse,
 };
 use kommit_protocol::units::{NodeId, PartitionId};
 
@@ -61,9 +61,18 @@ struct Range {
 
 impl<'c> TopicReader<'c> {
     /// Looks up where each partition begins and ends now.
-    pub(crate) async fn open(cluster: &'c mut Cluster, topic: Topic, isolation: Isolation) -> Result<Self, Failure> {
+    pub(crate) async fn open(
+        cluster: &'c mut Cluster,
+        topic: Topic,
+        isolation: Isolation,
+    ) -> Result<Self, Failure> {
         let partitions: Vec<_> = topic.partitions.iter().map(|(partition, _)| *partition).collect();
-        let mut reader = Self { cluster, topic, isolation, left: BTreeMap::new() };
+        let mut reader = Self {
+            cluster,
+            topic,
+            isolation,
+            left: BTreeMap::new(),
+        };
         for partition in partitions {
             let next = reader.list_offset(partition, EARLIEST).await?;
             let end = reader.list_offset(partition, LATEST).await?;
@@ -83,7 +92,12 @@ impl<'c> TopicReader<'c> {
             }
             let Visible { mut records, next } = self.fetch(partition, range.next).await?;
             if next <= range.next {
-                patience.pause(&self.asked(partition), "no batch, although the partition does not end there").await?;
+                patience
+                    .pause(
+                        &self.asked(partition),
+                        "no batch, although the partition does not end there",
+                    )
+                    .await?;
                 continue;
             }
             records.retain(|record| record.offset < range.end);
@@ -94,8 +108,15 @@ impl<'c> TopicReader<'c> {
     }
 
     async fn list_offset(&mut self, partition: PartitionId, timestamp: i64) -> Result<i64, Failure> {
-        let wanted = ListOffsetsRequestPartition { partition_index: partition, timestamp, ..ListOffsetsRequestPartition::default() };
-        let topic = ListOffsetsRequestTopic { name: self.topic.name.clone(), partitions: vec![wanted] };
+        let wanted = ListOffsetsRequestPartition {
+            partition_index: partition,
+            timestamp,
+            ..ListOffsetsRequestPartition::default()
+        };
+        let topic = ListOffsetsRequestTopic {
+            name: self.topic.name.clone(),
+            partitions: vec![wanted],
+        };
         let request = ListOffsetsRequest {
             replica_id: NO_REPLICA,
             isolation_level: isolation_level(self.isolation),
@@ -112,7 +133,11 @@ impl<'c> TopicReader<'c> {
             partition_max_bytes: MAX_BYTES,
             ..FetchRequestPartition::default()
         };
-        let topic = FetchRequestTopic { topic: self.topic.name.clone(), partitions: vec![wanted], ..FetchRequestTopic::default() };
+        let topic = FetchRequestTopic {
+            topic: self.topic.name.clone(),
+            partitions: vec![wanted],
+            ..FetchRequestTopic::default()
+        };
         let request = FetchRequest {
             max_wait_ms: MAX_WAIT_MS,
             min_bytes: 1,
@@ -121,7 +146,9 @@ impl<'c> TopicReader<'c> {
             topics: vec![topic],
             ..FetchRequest::default()
         };
-        let answer = self.ask_leader(partition, &request, FETCH_VERSION, only_partition).await?;
+        let answer = self
+            .ask_leader(partition, &request, FETCH_VERSION, only_partition)
+            .await?;
         visible_records(&answer, partition, offset).map_err(|reason| {
             let what = format!("{} at offset {offset}: {reason}", self.asked(partition));
             Failure::failed(what, "look at this batch with kafka-dump-log.sh")
@@ -139,7 +166,12 @@ impl<'c> TopicReader<'c> {
         let asked = self.asked(partition);
         let patience = Patience::of(READ_LIMIT);
         loop {
-            let leader = self.topic.partitions.iter().find(|(known, _)| *known == partition).map(|(_, leader)| *leader);
+            let leader = self
+                .topic
+                .partitions
+                .iter()
+                .find(|(known, _)| *known == partition)
+                .map(|(_, leader)| *leader);
             let reason = match leader {
                 None => "the partition is gone".to_owned(),
                 Some(leader) => match self.cluster.call(leader, request, max_version).await {
@@ -170,14 +202,22 @@ fn isolation_level(isolation: Isolation) -> i8 {
 }
 
 fn only_offset(response: ListOffsetsResponse) -> Result<i64, ErrorCode> {
-    let partition = response.topics.into_iter().flat_map(|topic| topic.partitions).next();
+    let partition = response
+        .topics
+        .into_iter()
+        .flat_map(|topic| topic.partitions)
+        .next();
     let partition = partition.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     partition.error_code.into_result().map(|()| partition.offset)
 }
 
 fn only_partition(response: FetchResponse) -> Result<FetchResponsePartition, ErrorCode> {
     response.error_code.into_result()?;
-    let partition = response.responses.into_iter().flat_map(|topic| topic.partitions).next();
+    let partition = response
+        .responses
+        .into_iter()
+        .flat_map(|topic| topic.partitions)
+        .next();
     let partition = partition.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     partition.error_code.into_result().map(|()| partition)
 }

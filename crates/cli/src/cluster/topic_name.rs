@@ -10,13 +10,23 @@ pub(crate) fn topic_name(name: &str) -> Result<String, String> {
         return Err(format!("the name is empty; {rule}"));
     }
     if matches!(name, "." | "..") {
-        return Err(format!("'{name}' is not a legal name; {rule}, and more than dots"));
+        return Err(format!(
+            "'{name}' is not a legal name; {rule}, and more than dots"
+        ));
     }
     if name.len() > MAX_LENGTH {
-        return Err(format!("the name has {} characters; {rule}", name.chars().count()));
+        return Err(format!(
+            "the name has {} characters; {rule}",
+            name.chars().count()
+        ));
     }
-    let illegal = name.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-'));
-    illegal.map_or_else(|| Ok(name.to_owned()), |c| Err(format!("'{c}' is not allowed in '{name}'; {rule}")))
+    let illegal = name
+        .chars()
+        .find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-'));
+    illegal.map_or_else(
+        || Ok(name.to_owned()),
+        |c| Err(format!("'{c}' is not allowed in '{name}'; {rule}")),
+    )
 }
 
 #[cfg(test)]

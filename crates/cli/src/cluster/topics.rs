@@ -37,7 +37,11 @@ enum Described {
 
 impl Cluster {
     /// The topic, created with `partitions` if it does not exist and a number is given.
-    pub(crate) async fn ensure_topic(&mut self, name: &str, partitions: Option<NonZeroU32>) -> Result<Topic, Failure> {
+    pub(crate) async fn ensure_topic(
+        &mut self,
+        name: &str,
+        partitions: Option<NonZeroU32>,
+    ) -> Result<Topic, Failure> {
         if let Some(partitions) = partitions
             && describe(&self.metadata(name).await?, name) == Described::Missing
         {
@@ -61,7 +65,10 @@ impl Cluster {
                 (Described::Refused(code), _) => return Err(refused(&asked, code)),
                 (Described::Missing, Missing::Final) => {
                     return Err(Failure::failed(
-                        format!("the topic {name} does not exist on the cluster of {}", self.bootstrap_text()),
+                        format!(
+                            "the topic {name} does not exist on the cluster of {}",
+                            self.bootstrap_text()
+                        ),
                         "correct the name, create the topic, or let it be created with --partitions N",
                     ));
                 }
@@ -74,18 +81,29 @@ impl Cluster {
 
     async fn create_topic(&mut self, name: &str, partitions: NonZeroU32) -> Result<(), Failure> {
         let asked = format!("creating the topic {name} with {partitions} partitions");
-        let num_partitions = i32::try_from(partitions.get())
-            .map_err(|_| Failure::usage(format!("{asked}: that is too many"), "give a smaller number with --partitions"))?;
+        let num_partitions = i32::try_from(partitions.get()).map_err(|_| {
+            Failure::usage(
+                format!("{asked}: that is too many"),
+                "give a smaller number with --partitions",
+            )
+        })?;
         let topic = CreateTopicsRequestTopic {
             name: name.to_owned(),
             num_partitions,
             replication_factor: DEFAULT_REPLICATION,
             ..CreateTopicsRequestTopic::default()
         };
-        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: CREATE_LIMIT_MS, ..CreateTopicsRequest::default() };
+        let request = CreateTopicsRequest {
+            topics: vec![topic],
+            timeout_ms: CREATE_LIMIT_MS,
+            ..CreateTopicsRequest::default()
+        };
         let response = self.call_any(&request, i16::MAX).await?;
         let Some(answer) = response.topics.first() else {
-            return Err(Failure::failed(format!("{asked}: the broker answered nothing"), "look at the broker's log"));
+            return Err(Failure::failed(
+                format!("{asked}: the broker answered nothing"),
+                "look at the broker's log",
+            ));
         };
         match answer.error_code {
             // Another instance was faster: good.
@@ -101,7 +119,11 @@ impl Cluster {
     }
 
     fn bootstrap_text(&self) -> String {
-        self.bootstrap.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        self.bootstrap
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
     }
 }
 
@@ -115,7 +137,11 @@ enum Missing {
 }
 
 fn describe(metadata: &MetadataResponse, name: &str) -> Described {
-    let Some(topic) = metadata.topics.iter().find(|topic| topic.name.as_deref() == Some(name)) else {
+    let Some(topic) = metadata
+        .topics
+        .iter()
+        .find(|topic| topic.name.as_deref() == Some(name))
+    else {
         return Described::NotReady("the broker says nothing about it".to_owned());
     };
     match topic.error_code {
@@ -133,22 +159,33 @@ fn describe(metadata: &MetadataResponse, name: &str) -> Described {
         partitions.push((partition.partition_index, partition.leader_id));
     }
     partitions.sort_unstable();
-    Described::Ready(Topic { name: name.to_owned(), partitions })
+    Described::Ready(Topic {
+        name: name.to_owned(),
+        partitions,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kommit_protocol::messages::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
+    use kommit_protocol::messages::{
+        MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+    };
 
     fn metadata(error_code: ErrorCode, leaders: &[i32]) -> MetadataResponse {
-        let partitions = leaders.iter().zip(0..).map(|(leader, index)| MetadataResponsePartition {
-            partition_index: PartitionId(index),
-            leader_id: NodeId(*leader),
-            ..MetadataResponsePartition::default()
-        });
+        let partitions = leaders
+            .iter()
+            .zip(0..)
+            .map(|(leader, index)| MetadataResponsePartition {
+                partition_index: PartitionId(index),
+                leader_id: NodeId(*leader),
+                ..MetadataResponsePartition::default()
+            });
         MetadataResponse {
-            brokers: vec![MetadataResponseBroker { node_id: NodeId(1), ..MetadataResponseBroker::default() }],
+            brokers: vec![MetadataResponseBroker {
+                node_id: NodeId(1),
+                ..MetadataResponseBroker::default()
+            }],
             topics: vec![MetadataResponseTopic {
                 error_code,
                 name: Some("t".to_owned()),
@@ -161,17 +198,35 @@ mod tests {
 
     #[test]
     fn a_topic_is_ready_when_every_partition_has_a_leader_that_is_there() {
-        assert!(matches!(describe(&metadata(ErrorCode::None, &[1, 1]), "t"), Described::Ready(topic) if topic.partitions.len() == 2));
-        assert!(matches!(describe(&metadata(ErrorCode::None, &[1, -1]), "t"), Described::NotReady(_)));
-        assert!(matches!(describe(&metadata(ErrorCode::None, &[1, 7]), "t"), Described::NotReady(_)));
-        assert!(matches!(describe(&metadata(ErrorCode::LeaderNotAvailable, &[]), "t"), Described::NotReady(_)));
+        assert!(
+            matches!(describe(&metadata(ErrorCode::None, &[1, 1]), "t"), Described::Ready(topic) if topic.partitions.len() == 2)
+        );
+        assert!(matches!(
+            describe(&metadata(ErrorCode::None, &[1, -1]), "t"),
+            Described::NotReady(_)
+        ));
+        assert!(matches!(
+            describe(&metadata(ErrorCode::None, &[1, 7]), "t"),
+            Described::NotReady(_)
+        ));
+        assert!(matches!(
+            describe(&metadata(ErrorCode::LeaderNotAvailable, &[]), "t"),
+            Described::NotReady(_)
+        ));
     }
 
     #[test]
     fn a_topic_that_is_missing_or_forbidden_is_told_apart() {
-        assert_eq!(describe(&metadata(ErrorCode::UnknownTopicOrPartition, &[]), "t"), Described::Missing);
+        assert_eq!(
+            describe(&metadata(ErrorCode::UnknownTopicOrPartition, &[]), "t"),
+            Described::Missing
+        );
         let refusal = describe(&metadata(ErrorCode::TopicAuthorizationFailed, &[]), "t");
         assert_eq!(refusal, Described::Refused(ErrorCode::TopicAuthorizationFailed));
-        assert!(refused("finding the topic t", ErrorCode::TopicAuthorizationFailed).next.contains("right"));
+        assert!(
+            refused("finding the topic t", ErrorCode::TopicAuthorizationFailed)
+                .next
+                .contains("right")
+        );
     }
 }

@@ -62,7 +62,12 @@ impl Comparison {
         let mut lines: Vec<(u64, usize)> = expected.hashes.into_iter().zip(0..).collect();
         lines.sort_unstable();
         let read = vec![0; lines.len()];
-        Self { lines, read, place: 0, findings: Findings::default() }
+        Self {
+            lines,
+            read,
+            place: 0,
+            findings: Findings::default(),
+        }
     }
 
     /// The next records come from another partition.
@@ -117,7 +122,9 @@ mod tests {
         let mut comparison = Comparison::with(expected);
         for partition in partitions {
             comparison.begin_partition();
-            partition.bytes().for_each(|record| comparison.record(None, Some(&[record])));
+            partition
+                .bytes()
+                .for_each(|record| comparison.record(None, Some(&[record])));
         }
         comparison.finish()
     }
@@ -125,7 +132,14 @@ mod tests {
     #[test]
     fn each_line_once_in_any_partition_is_right() {
         let findings = compare("abcdef", &["bde", "acf", ""]);
-        assert_eq!(findings, Findings { records: 6, partitions: 3, ..Findings::default() });
+        assert_eq!(
+            findings,
+            Findings {
+                records: 6,
+                partitions: 3,
+                ..Findings::default()
+            }
+        );
         assert!(findings.is_exactly_once());
     }
 

@@ -26,8 +26,13 @@ impl Fingerprint {
     pub(crate) fn of(beginning: &[u8]) -> Self {
         const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
         const PRIME: u128 = 0x0100_0000_0000_0000_0000_013b;
-        let hash = beginning.iter().fold(BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME));
-        Self { length: beginning.len() as u64, hash }
+        let hash = beginning
+            .iter()
+            .fold(BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME));
+        Self {
+            length: beginning.len() as u64,
+            hash,
+        }
     }
 }
 
@@ -48,7 +53,11 @@ pub(crate) struct NotACursor {
 
 impl fmt::Display for NotACursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the committed metadata '{}' is not a load's cursor", self.metadata.chars().take(80).collect::<String>())
+        write!(
+            f,
+            "the committed metadata '{}' is not a load's cursor",
+            self.metadata.chars().take(80).collect::<String>()
+        )
     }
 }
 
@@ -71,7 +80,9 @@ impl Cursor {
 
     /// The cursor that was committed as this offset and metadata.
     pub(crate) fn parse(offset: i64, metadata: &str) -> Result<Self, NotACursor> {
-        parse(offset, metadata).ok_or_else(|| NotACursor { metadata: metadata.to_owned() })
+        parse(offset, metadata).ok_or_else(|| NotACursor {
+            metadata: metadata.to_owned(),
+        })
     }
 }
 
@@ -82,9 +93,18 @@ fn parse(offset: i64, metadata: &str) -> Option<Cursor> {
     }
     let line = fields.next()?.strip_prefix("line=")?.parse().ok()?;
     let (length, hash) = fields.next()?.strip_prefix("beginning=")?.split_once(':')?;
-    let fingerprint = Fingerprint { length: length.parse().ok()?, hash: u128::from_str_radix(hash, 16).ok()? };
+    let fingerprint = Fingerprint {
+        length: length.parse().ok()?,
+        hash: u128::from_str_radix(hash, 16).ok()?,
+    };
     let is_bounded = fingerprint.length <= FINGERPRINT_BYTES && fields.next().is_none();
-    is_bounded.then_some(Cursor { next: Position { byte: u64::try_from(offset).ok()?, line }, fingerprint })
+    is_bounded.then_some(Cursor {
+        next: Position {
+            byte: u64::try_from(offset).ok()?,
+            line,
+        },
+        fingerprint,
+    })
 }
 
 #[cfg(test)]
@@ -92,19 +112,37 @@ mod tests {
     use super::*;
 
     fn cursor() -> Cursor {
-        Cursor { next: Position { byte: 114_350, line: 4641 }, fingerprint: Fingerprint::of(b"# version 2025b\n") }
+        Cursor {
+            next: Position {
+                byte: 114_350,
+                line: 4641,
+            },
+            fingerprint: Fingerprint::of(b"# version 2025b\n"),
+        }
     }
 
     #[test]
     fn what_was_committed_is_read_back() {
-        assert_eq!(Cursor::parse(cursor().offset(), &cursor().metadata()), Ok(cursor()));
+        assert_eq!(
+            Cursor::parse(cursor().offset(), &cursor().metadata()),
+            Ok(cursor())
+        );
     }
 
     /// B-118: a broker refuses metadata of more than 4096 bytes.
     #[test]
     fn the_metadata_of_the_largest_cursor_is_short() {
-        let next = Position { byte: i64::MAX.unsigned_abs(), line: u64::MAX };
-        let largest = Cursor { next, fingerprint: Fingerprint { length: FINGERPRINT_BYTES, hash: u128::MAX } };
+        let next = Position {
+            byte: i64::MAX.unsigned_abs(),
+            line: u64::MAX,
+        };
+        let largest = Cursor {
+            next,
+            fingerprint: Fingerprint {
+                length: FINGERPRINT_BYTES,
+                hash: u128::MAX,
+            },
+        };
         assert!(largest.metadata().len() < 128);
         assert_eq!(Cursor::parse(largest.offset(), &largest.metadata()), Ok(largest));
     }
@@ -129,6 +167,9 @@ mod tests {
         assert_ne!(Fingerprint::of(b"a"), Fingerprint::of(b"b"));
         assert_ne!(Fingerprint::of(b""), Fingerprint::of(b"\0"));
         // The published FNV-1a value for "a" with 128 bits.
-        assert_eq!(Fingerprint::of(b"a").hash, 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
+        assert_eq!(
+            Fingerprint::of(b"a").hash,
+            0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964
+        );
     }
 }

@@ -16,7 +16,7 @@ pub(crate) enum Input {
     /// Standard input, a pipe or a device: it is read once, and there is nothing to resume from.
     Stream(File),
     /// Standard input by the name `-`.
-    StandardInput,
+    Standard,
 }
 
 /// A regular file.
@@ -43,7 +43,7 @@ impl Input {
     /// Opens what the command line names, without reading it.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         if path.as_os_str() == "-" {
-            return Ok(Self::StandardInput);
+            return Ok(Self::Standard);
         }
         let unreadable = |error: io::Error| {
             let next = match error.kind() {
@@ -51,17 +51,27 @@ impl Input {
                 io::ErrorKind::PermissionDenied => "give this user the right to read it",
                 _ => "look at the file",
             };
-            Failure::failed(format!("the file {} cannot be opened: {error}", path.display()), next)
+            Failure::failed(
+                format!("the file {} cannot be opened: {error}", path.display()),
+                next,
+            )
         };
         let file = File::open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if metadata.is_dir() {
-            return Err(Failure::failed(format!("{} is a directory, not a file", path.display()), "name one file; start one load per file"));
+            return Err(Failure::failed(
+                format!("{} is a directory, not a file", path.display()),
+                "name one file; start one load per file",
+            ));
         }
         if !metadata.is_file() {
             return Ok(Self::Stream(file));
         }
-        Ok(Self::File(InputFile { path: path.to_owned(), file, size: metadata.len() }))
+        Ok(Self::File(InputFile {
+            path: path.to_owned(),
+            file,
+            size: metadata.len(),
+        }))
     }
 }
 
@@ -78,17 +88,29 @@ impl InputFile {
         let fingerprint = Fingerprint::of(&beginning);
         let Some(cursor) = cursor else {
             self.file.seek(SeekFrom::Start(0))?;
-            return Ok(Resumed { file: self.file, position: Position::default(), fingerprint });
+            return Ok(Resumed {
+                file: self.file,
+                position: Position::default(),
+                fingerprint,
+            });
         };
-        let hashed = usize::try_from(cursor.fingerprint.length).ok().and_then(|length| beginning.get(..length));
+        let hashed = usize::try_from(cursor.fingerprint.length)
+            .ok()
+            .and_then(|length| beginning.get(..length));
         if hashed.map(Fingerprint::of) != Some(cursor.fingerprint) {
             return Err(Trouble::AnotherFile);
         }
         if self.size < cursor.next.byte {
-            return Err(Trouble::Shrunk { loaded: cursor.next.byte });
+            return Err(Trouble::Shrunk {
+                loaded: cursor.next.byte,
+            });
         }
         let position = self.line_start(cursor.next)?;
-        Ok(Resumed { file: self.file, position, fingerprint })
+        Ok(Resumed {
+            file: self.file,
+            position,
+            fingerprint,
+        })
     }
 
     fn beginning(&mut self, length: u64) -> io::Result<Vec<u8>> {
@@ -135,20 +157,30 @@ impl From<io::Error> for Trouble {
 
 impl Trouble {
     fn told(self, path: &Path, size: u64) -> Failure {
-        const NEXT: &str = "give this file its own --transactional-id, or say --restart to load it from its first line";
+        const NEXT: &str =
+            "give this file its own --transactional-id, or say --restart to load it from its first line";
         let path = path.display();
         match self {
-            Self::Unreadable(error) => Failure::failed(format!("the file {path} cannot be read: {error}"), "look at the file and its disk"),
+            Self::Unreadable(error) => Failure::failed(
+                format!("the file {path} cannot be read: {error}"),
+                "look at the file and its disk",
+            ),
             Self::AnotherFile => Failure::failed(
-                format!("{path} is not the file that earlier runs with this transactional id have loaded: its beginning is different"),
+                format!(
+                    "{path} is not the file that earlier runs with this transactional id have loaded: its beginning is different"
+                ),
                 NEXT,
             ),
             Self::Shrunk { loaded } => Failure::failed(
-                format!("{path} has {size} bytes, but {loaded} were already loaded under this transactional id: it was cut or replaced"),
+                format!(
+                    "{path} has {size} bytes, but {loaded} were already loaded under this transactional id: it was cut or replaced"
+                ),
                 NEXT,
             ),
             Self::LastLineContinued { line } => Failure::failed(
-                format!("line {line} of {path} had no line end when it was loaded, and has been continued since"),
+                format!(
+                    "line {line} of {path} had no line end when it was loaded, and has been continued since"
+                ),
                 "put the line back and what is new on a line of its own, or say --restart to load the file from its first line",
             ),
         }
@@ -166,12 +198,16 @@ mod tests {
     impl Scratch {
         fn holding(name: &str, text: &str) -> Self {
             let path = std::env::temp_dir().join(format!("kommit-file-{}-{name}", std::process::id()));
-            File::create(&path).and_then(|mut file| file.write_all(text.as_bytes())).expect("the scratch file is written");
+            File::create(&path)
+                .and_then(|mut file| file.write_all(text.as_bytes()))
+                .expect("the scratch file is written");
             Self(path)
         }
 
         fn resume(&self, cursor: Option<Cursor>) -> Result<Resumed, Failure> {
-            let Input::File(file) = Input::open(&self.0).expect("it is there") else { panic!("a regular file") };
+            let Input::File(file) = Input::open(&self.0).expect("it is there") else {
+                panic!("a regular file")
+            };
             file.resume(cursor)
         }
     }
@@ -183,25 +219,44 @@ mod tests {
     }
 
     fn cursor(beginning: &str, byte: u64, line: u64) -> Cursor {
-        Cursor { next: Position { byte, line }, fingerprint: Fingerprint::of(beginning.as_bytes()) }
+        Cursor {
+            next: Position { byte, line },
+            fingerprint: Fingerprint::of(beginning.as_bytes()),
+        }
     }
 
     #[test]
     fn a_file_that_has_grown_is_the_same_file() {
         let scratch = Scratch::holding("grown", "a\nb\nc\n");
-        let mut resumed = scratch.resume(Some(cursor("a\nb\n", 4, 2))).expect("the same file");
+        let mut resumed = scratch
+            .resume(Some(cursor("a\nb\n", 4, 2)))
+            .expect("the same file");
         let mut rest = String::new();
         resumed.file.read_to_string(&mut rest).expect("readable");
-        assert_eq!((resumed.position, rest.as_str()), (Position { byte: 4, line: 2 }, "c\n"));
-        assert_eq!(resumed.fingerprint, Fingerprint::of(b"a\nb\nc\n"), "the fingerprint grows with the file");
+        assert_eq!(
+            (resumed.position, rest.as_str()),
+            (Position { byte: 4, line: 2 }, "c\n")
+        );
+        assert_eq!(
+            resumed.fingerprint,
+            Fingerprint::of(b"a\nb\nc\n"),
+            "the fingerprint grows with the file"
+        );
     }
 
     #[test]
     fn another_file_is_refused_and_restart_is_named() {
         let scratch = Scratch::holding("another", "x\nb\n");
-        let failure = scratch.resume(Some(cursor("a\nb\n", 4, 2))).expect_err("another file");
-        assert!(failure.what.contains("not the file") && failure.next.contains("--restart"), "{failure}");
-        let shorter = scratch.resume(Some(cursor("x\nb\nc\n", 4, 2))).expect_err("a shorter file");
+        let failure = scratch
+            .resume(Some(cursor("a\nb\n", 4, 2)))
+            .expect_err("another file");
+        assert!(
+            failure.what.contains("not the file") && failure.next.contains("--restart"),
+            "{failure}"
+        );
+        let shorter = scratch
+            .resume(Some(cursor("x\nb\nc\n", 4, 2)))
+            .expect_err("a shorter file");
         assert!(shorter.what.contains("not the file"), "{shorter}");
     }
 
@@ -222,7 +277,9 @@ mod tests {
     #[test]
     fn a_last_line_that_was_continued_is_refused() {
         let scratch = Scratch::holding("continued", "a\nbc\n");
-        let failure = scratch.resume(Some(cursor("a\nb", 3, 2))).expect_err("the line was loaded as 'b'");
+        let failure = scratch
+            .resume(Some(cursor("a\nb", 3, 2)))
+            .expect_err("the line was loaded as 'b'");
         assert!(failure.what.contains("line 2"), "{failure}");
     }
 
@@ -230,6 +287,11 @@ mod tests {
     fn a_file_that_is_not_there_is_named() {
         let failure = Input::open(Path::new("/no/such/file")).expect_err("it is not there");
         assert!(failure.what.contains("/no/such/file"), "{failure}");
-        assert!(Input::open(&std::env::temp_dir()).expect_err("a directory").what.contains("directory"));
+        assert!(
+            Input::open(&std::env::temp_dir())
+                .expect_err("a directory")
+                .what
+                .contains("directory")
+        );
     }
 }

@@ -84,7 +84,13 @@ pub(crate) struct LineAssembler {
 impl LineAssembler {
     /// An assembler whose first byte stands at `position` of the input.
     pub(crate) fn new(position: Position, limits: Limits) -> Self {
-        Self { limits, text: BytesMut::new(), position, ends: VecDeque::new(), too_long: None }
+        Self {
+            limits,
+            text: BytesMut::new(),
+            position,
+            ends: VecDeque::new(),
+            too_long: None,
+        }
     }
 
     /// Takes over the next bytes. Behind a line that is too long nothing is taken any more.
@@ -94,7 +100,10 @@ impl LineAssembler {
             let line_end = rest.iter().position(|byte| *byte == b'\n');
             let (line, taken) = line_end.map_or((rest.len(), rest.len()), |end| (end, end + 1));
             if self.open_line_bytes() + line as u64 > self.limits.line_bytes {
-                self.too_long = Some(LineTooLong { line: self.open_line_number(), limit: self.limits.line_bytes });
+                self.too_long = Some(LineTooLong {
+                    line: self.open_line_number(),
+                    limit: self.limits.line_bytes,
+                });
                 return;
             }
             self.text.extend_from_slice(&rest[..taken]);
@@ -137,12 +146,24 @@ impl LineAssembler {
             return self.too_long.map_or(Ok(None), Err);
         }
         let start = self.position;
-        let ends: Vec<usize> = self.ends.drain(..count).map(|end| distance(start.byte, end)).collect();
+        let ends: Vec<usize> = self
+            .ends
+            .drain(..count)
+            .map(|end| distance(start.byte, end))
+            .collect();
         let last_end = ends.last().copied().unwrap_or_default();
         // The last line of the input may have no line end.
         let text = self.text.split_to((last_end + 1).min(self.text.len())).freeze();
-        self.position = Position { byte: start.byte + text.len() as u64, line: start.line + count as u64 };
-        Ok(Some(LineBatch { text, ends, start, next: self.position }))
+        self.position = Position {
+            byte: start.byte + text.len() as u64,
+            line: start.line + count as u64,
+        };
+        Ok(Some(LineBatch {
+            text,
+            ends,
+            start,
+            next: self.position,
+        }))
     }
 
     fn text_end(&self) -> u64 {
@@ -166,7 +187,11 @@ fn distance(from: u64, to: u64) -> usize {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { lines: 2, batch_bytes: 100, line_bytes: 10 };
+    const LIMITS: Limits = Limits {
+        lines: 2,
+        batch_bytes: 100,
+        line_bytes: 10,
+    };
 
     fn assemble(limits: Limits, chunks: &[&str]) -> (Vec<Vec<String>>, Option<LineTooLong>, Position) {
         let mut assembler = LineAssembler::new(Position::default(), limits);
@@ -178,7 +203,12 @@ mod tests {
                 Ok(Some(batch)) => {
                     assert_eq!(batch.start, next, "batches follow each other without a gap");
                     next = batch.next;
-                    batches.push(batch.lines().map(|(_, line)| String::from_utf8_lossy(&line).into_owned()).collect());
+                    batches.push(
+                        batch
+                            .lines()
+                            .map(|(_, line)| String::from_utf8_lossy(&line).into_owned())
+                            .collect(),
+                    );
                 }
                 Ok(None) => return (batches, None, next),
                 Err(too_long) => return (batches, Some(too_long), next),
@@ -221,9 +251,16 @@ mod tests {
 
     #[test]
     fn a_batch_ends_before_its_bytes_pass_the_limit() {
-        let limits = Limits { lines: 100, batch_bytes: 5, line_bytes: 10 };
+        let limits = Limits {
+            lines: 100,
+            batch_bytes: 5,
+            line_bytes: 10,
+        };
         let (batches, ..) = assemble(limits, &["aa\nbb\ncc\n", "12345678\ndd\n"]);
-        assert_eq!(batches, [vec!["aa", "bb"], vec!["cc"], vec!["12345678"], vec!["dd"]]);
+        assert_eq!(
+            batches,
+            [vec!["aa", "bb"], vec!["cc"], vec!["12345678"], vec!["dd"]]
+        );
     }
 
     #[test]
@@ -232,7 +269,13 @@ mod tests {
         assembler.push(b"x\ny\n");
         assert!(assembler.is_full());
         let batch = assembler.take().expect("short lines").expect("two lines");
-        assert_eq!(batch.lines().map(|(number, _)| number).collect::<Vec<_>>(), [8, 9]);
-        assert_eq!((batch.next, batch.line_count(), batch.byte_count()), (Position { byte: 104, line: 9 }, 2, 4));
+        assert_eq!(
+            batch.lines().map(|(number, _)| number).collect::<Vec<_>>(),
+            [8, 9]
+        );
+        assert_eq!(
+            (batch.next, batch.line_count(), batch.byte_count()),
+            (Position { byte: 104, line: 9 }, 2, 4)
+        );
     }
 }

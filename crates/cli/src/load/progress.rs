@@ -30,9 +30,15 @@ impl Progress {
         let display = if io::stderr().is_terminal() {
             Display::Bar(bar(size, tally))
         } else {
-            Display::Lines { next: started + LINE_INTERVAL }
+            Display::Lines {
+                next: started + LINE_INTERVAL,
+            }
         };
-        Self { display, size, started }
+        Self {
+            display,
+            size,
+            started,
+        }
     }
 
     /// The load has come to `tally`.
@@ -46,7 +52,11 @@ impl Progress {
             Display::Lines { next } if now >= *next => {
                 *next = now + LINE_INTERVAL;
                 let elapsed = now - self.started;
-                say(&format!("{}{}", text(tally, elapsed), remaining(tally, self.size, elapsed)));
+                say(&format!(
+                    "{}{}",
+                    text(tally, elapsed),
+                    remaining(tally, self.size, elapsed)
+                ));
             }
             Display::Lines { .. } => {}
         }
@@ -75,10 +85,15 @@ pub(crate) fn say(sentence: &str) {
 
 fn bar(size: Option<u64>, tally: &Tally) -> ProgressBar {
     let (bar, template) = match size {
-        Some(size) => (ProgressBar::new(size), "{bar:24} {percent:>3}% {bytes}/{total_bytes}, {msg}, {eta} left"),
+        Some(size) => (
+            ProgressBar::new(size),
+            "{bar:24} {percent:>3}% {bytes}/{total_bytes}, {msg}, {eta} left",
+        ),
         None => (ProgressBar::new_spinner(), "{spinner} {bytes}, {msg}"),
     };
-    bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant that a test renders"));
+    bar.set_style(
+        ProgressStyle::with_template(template).expect("the template is a constant that a test renders"),
+    );
     bar.set_position(tally.standing.byte);
     bar.reset_eta();
     bar
@@ -86,19 +101,29 @@ fn bar(size: Option<u64>, tally: &Tally) -> ProgressBar {
 
 fn text(tally: &Tally, elapsed: Duration) -> String {
     let rate = per_second(tally.lines, elapsed);
-    format!("{} lines, {} bytes, {} transactions, {rate:.0} lines/s", tally.standing.line, tally.standing.byte, tally.committed)
+    format!(
+        "{} lines, {} bytes, {} transactions, {rate:.0} lines/s",
+        tally.standing.line, tally.standing.byte, tally.committed
+    )
 }
 
 fn remaining(tally: &Tally, size: Option<u64>, elapsed: Duration) -> String {
     let rate = per_second(tally.bytes, elapsed);
     match size {
-        Some(size) if rate > 0.0 => format!(", {:.0} s left", size.saturating_sub(tally.standing.byte) as f64 / rate),
+        Some(size) if rate > 0.0 => format!(
+            ", {:.0} s left",
+            size.saturating_sub(tally.standing.byte) as f64 / rate
+        ),
         _ => String::new(),
     }
 }
 
 fn per_second(number: u64, elapsed: Duration) -> f64 {
-    if elapsed.is_zero() { 0.0 } else { number as f64 / elapsed.as_secs_f64() }
+    if elapsed.is_zero() {
+        0.0
+    } else {
+        number as f64 / elapsed.as_secs_f64()
+    }
 }
 
 #[cfg(test)]
@@ -108,13 +133,22 @@ mod tests {
 
     fn tally() -> Tally {
         let standing = Position { byte: 500, line: 50 };
-        Tally { standing, lines: 40, bytes: 400, committed: 4, ..Tally::default() }
+        Tally {
+            standing,
+            lines: 40,
+            bytes: 400,
+            committed: 4,
+            ..Tally::default()
+        }
     }
 
     #[test]
     fn a_line_of_progress_tells_lines_bytes_transactions_rate_and_time_left() {
         let elapsed = Duration::from_secs(2);
-        assert_eq!(text(&tally(), elapsed), "50 lines, 500 bytes, 4 transactions, 20 lines/s");
+        assert_eq!(
+            text(&tally(), elapsed),
+            "50 lines, 500 bytes, 4 transactions, 20 lines/s"
+        );
         assert_eq!(remaining(&tally(), Some(900), elapsed), ", 2 s left");
         assert_eq!(remaining(&tally(), None, elapsed), "");
         assert_eq!(remaining(&Tally::default(), Some(900), Duration::ZERO), "");

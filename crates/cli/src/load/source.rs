@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::lines::{LineAssembler, LineBatch, LineTooLong, Limits, Position};
+use super::lines::{Limits, LineAssembler, LineBatch, LineTooLong, Position};
 
 /// A batch of more than one line is not larger, whatever number of lines a transaction may have.
 pub(crate) const BATCH_BYTES: u64 = 64 * 1024 * 1024;
@@ -44,8 +44,19 @@ pub(crate) struct LineSource {
 
 impl LineSource {
     /// Lines of `input`, whose first byte stands at `position`.
-    pub(crate) fn new(input: Box<dyn AsyncRead + Send + Unpin>, position: Position, pace: Pace, limits: Limits) -> Self {
-        Self { input, assembler: LineAssembler::new(position, limits), chunk: vec![0; CHUNK_BYTES], pace, has_ended: false }
+    pub(crate) fn new(
+        input: Box<dyn AsyncRead + Send + Unpin>,
+        position: Position,
+        pace: Pace,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            input,
+            assembler: LineAssembler::new(position, limits),
+            chunk: vec![0; CHUNK_BYTES],
+            pace,
+            has_ended: false,
+        }
     }
 
     /// The next lines, up to the limits; `None` at the end of the input.
@@ -54,7 +65,9 @@ impl LineSource {
     /// Nothing is lost: what was read stays for the next call.
     pub(crate) async fn next_batch(&mut self) -> Result<Option<LineBatch>, SourceError> {
         while !self.has_ended && !self.assembler.is_full() {
-            let Some(count) = self.read_chunk().await.map_err(SourceError::Unreadable)? else { break };
+            let Some(count) = self.read_chunk().await.map_err(SourceError::Unreadable)? else {
+                break;
+            };
             self.assembler.push(&self.chunk[..count]);
             if count == 0 {
                 self.has_ended = true;
@@ -81,7 +94,11 @@ impl LineSource {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { lines: 3, batch_bytes: BATCH_BYTES, line_bytes: 100 };
+    const LIMITS: Limits = Limits {
+        lines: 3,
+        batch_bytes: BATCH_BYTES,
+        line_bytes: 100,
+    };
 
     fn source(input: impl AsyncRead + Send + Unpin + 'static, pace: Pace) -> LineSource {
         LineSource::new(Box::new(input), Position::default(), pace, LIMITS)
@@ -107,12 +124,20 @@ mod tests {
     async fn lines_of_a_stream_that_pauses_do_not_wait_for_a_full_batch() {
         let (mut writer, reader) = tokio::io::duplex(64);
         let mut source = source(reader, Pace::Stream);
-        tokio::io::AsyncWriteExt::write_all(&mut writer, b"1\n2\nhal").await.expect("open");
+        tokio::io::AsyncWriteExt::write_all(&mut writer, b"1\n2\nhal")
+            .await
+            .expect("open");
         let batch = source.next_batch().await.expect("readable").expect("two lines");
         assert_eq!(batch.line_count(), 2);
-        tokio::io::AsyncWriteExt::write_all(&mut writer, b"f\n").await.expect("open");
+        tokio::io::AsyncWriteExt::write_all(&mut writer, b"f\n")
+            .await
+            .expect("open");
         drop(writer);
-        let batch = source.next_batch().await.expect("readable").expect("the third line");
+        let batch = source
+            .next_batch()
+            .await
+            .expect("readable")
+            .expect("the third line");
         assert_eq!(batch.lines().map(|(_, line)| line).collect::<Vec<_>>(), ["half"]);
     }
 }

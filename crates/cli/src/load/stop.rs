@@ -27,7 +27,9 @@ impl Stop {
             say("stopping: the open transaction is being ended; Ctrl-C again to force it");
             sender.send_replace(Asked::Orderly);
             if tokio::signal::ctrl_c().await.is_ok() {
-                say("forced: an open transaction is ended by the next start, or by the broker at its time-out; no line of it is visible");
+                say(
+                    "forced: an open transaction is ended by the next start, or by the broker at its time-out; no line of it is visible",
+                );
                 std::process::exit(i32::from(FailureKind::Interrupted.number()));
             }
         });

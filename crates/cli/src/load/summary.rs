@@ -31,7 +31,11 @@ pub(crate) struct Tally {
 impl Tally {
     /// The counts of a run that begins at `position`.
     pub(crate) fn beginning_at(position: Position) -> Self {
-        Self { resumed_at: position, standing: position, ..Self::default() }
+        Self {
+            resumed_at: position,
+            standing: position,
+            ..Self::default()
+        }
     }
 
     /// A transaction with these lines was committed.
@@ -106,7 +110,13 @@ pub(crate) struct Summary<'a> {
 
 impl<'a> Summary<'a> {
     /// The summary of these counts.
-    pub(crate) fn of(tally: &Tally, outcome: Ending, elapsed: Duration, names: [&'a str; 2], file: String) -> Self {
+    pub(crate) fn of(
+        tally: &Tally,
+        outcome: Ending,
+        elapsed: Duration,
+        names: [&'a str; 2],
+        file: String,
+    ) -> Self {
         Self {
             outcome,
             file,
@@ -197,7 +207,13 @@ mod tests {
             aborted: 2,
             retries: 2,
         };
-        Summary::of(&tally, Ending::Done, Duration::from_millis(1500), ["t", "i"], "f".to_owned())
+        Summary::of(
+            &tally,
+            Ending::Done,
+            Duration::from_millis(1500),
+            ["t", "i"],
+            "f".to_owned(),
+        )
     }
 
     #[test]
@@ -221,7 +237,11 @@ mod tests {
     #[test]
     fn a_person_reads_a_sentence() {
         let mut summary = summary();
-        summary.read_back = Some(Findings { records: 5, partitions: 1, ..Findings::default() });
+        summary.read_back = Some(Findings {
+            records: 5,
+            partitions: 1,
+            ..Findings::default()
+        });
         assert_eq!(
             summary.text(),
             "loaded: 3 lines (30 bytes) of f into topic t in 1 transaction committed, 2 aborted, 1.5 s; resumed behind line 2; 2 retries\n\
@@ -231,7 +251,13 @@ mod tests {
 
     #[test]
     fn faults_are_told_by_number() {
-        let text = findings_text(&Findings { records: 9, partitions: 2, missing: 1, foreign: 3, ..Findings::default() });
+        let text = findings_text(&Findings {
+            records: 9,
+            partitions: 2,
+            missing: 1,
+            foreign: 3,
+            ..Findings::default()
+        });
         assert!(text.ends_with("; 1 missing; 3 not from this file"), "{text}");
         assert!(!text.contains("exactly once"), "{text}");
     }

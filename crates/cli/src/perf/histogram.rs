@@ -21,7 +21,11 @@ impl Histogram {
     /// A histogram that has seen nothing.
     pub(crate) fn new() -> Self {
         let buckets = usize::try_from(EXACT + PER_DOUBLING * DOUBLINGS).expect("a few thousand");
-        Self { counts: vec![0; buckets], total: 0, largest: 0 }
+        Self {
+            counts: vec![0; buckets],
+            total: 0,
+            largest: 0,
+        }
     }
 
     /// Counts one duration.
@@ -31,6 +35,16 @@ impl Histogram {
         self.counts[bucket] += 1;
         self.total += 1;
         self.largest = self.largest.max(micros);
+    }
+
+    /// Adds what another histogram has seen.
+    pub(crate) fn join(&mut self, other: &Self) {
+        self.counts
+            .iter_mut()
+            .zip(&other.counts)
+            .for_each(|(count, more)| *count += more);
+        self.total += other.total;
+        self.largest = self.largest.max(other.largest);
     }
 
     /// The largest duration, in microseconds.
@@ -66,7 +80,9 @@ fn bucket(micros: u64) -> usize {
 
 /// The largest number of microseconds that falls into `bucket`.
 fn upper_edge(bucket: u64) -> u64 {
-    let Some(above) = bucket.checked_sub(EXACT) else { return bucket };
+    let Some(above) = bucket.checked_sub(EXACT) else {
+        return bucket;
+    };
     let (doubling, within) = (above / PER_DOUBLING, above % PER_DOUBLING);
     ((PER_DOUBLING + within + 1) << (doubling + 1)) - 1
 }
@@ -81,7 +97,10 @@ mod tests {
             let found = bucket(micros) as u64;
             assert!(micros <= upper_edge(found), "{micros}");
             assert!(found == 0 || micros > upper_edge(found - 1), "{micros}");
-            assert!(upper_edge(found) - micros <= micros / 128, "{micros} is off by more than 1/128");
+            assert!(
+                upper_edge(found) - micros <= micros / 128,
+                "{micros} is off by more than 1/128"
+            );
         }
     }
 
@@ -90,7 +109,11 @@ mod tests {
         let mut histogram = Histogram::new();
         (1..=1000).for_each(|micros| histogram.record(Duration::from_micros(micros)));
         assert_eq!(histogram.percentile(0.1), 100);
-        assert!((500..=504).contains(&histogram.percentile(0.5)), "{}", histogram.percentile(0.5));
+        assert!(
+            (500..=504).contains(&histogram.percentile(0.5)),
+            "{}",
+            histogram.percentile(0.5)
+        );
         assert_eq!((histogram.percentile(1.0), histogram.largest()), (1000, 1000));
     }
 

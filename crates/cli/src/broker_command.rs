@@ -1,0 +1,59 @@
+//! `kommit broker`: the embedded broker by itself; and the one that `load` starts for its own process.
+
+use std::io::{self, Write};
+
+use kommit_broker::{BrokerConfig, EmbeddedBroker, TransactionVersion};
+
+use crate::args::BrokerArguments;
+use crate::failure::{Failure, output_failed};
+
+/// Runs until Ctrl-C.
+pub(crate) async fn run(arguments: BrokerArguments) -> Result<(), Failure> {
+    let transaction_version = match arguments.transaction_version {
+        0 => TransactionVersion::V0,
+        1 => TransactionVersion::V1,
+        _ => TransactionVersion::V2,
+    };
+    let config = BrokerConfig {
+        nodes: arguments.nodes,
+        host: arguments.host.clone(),
+        port: arguments.port,
+        transaction_version,
+        ..BrokerConfig::default()
+    };
+    let broker = EmbeddedBroker::start(config).await.map_err(|error| {
+        Failure::failed(
+            format!(
+                "the broker cannot listen at {}:{}: {error}",
+                arguments.host, arguments.port
+            ),
+            "choose a free port with --port, or 0 for any",
+        )
+    })?;
+    writeln!(
+        io::stdout(),
+        "kommit broker accepts connections at {}",
+        broker.bootstrap_servers()
+    )
+    .map_err(output_failed)?;
+    let interrupted = tokio::signal::ctrl_c().await;
+    broker.shutdown().await;
+    interrupted.map_err(|error| {
+        Failure::failed(
+            format!("Ctrl-C cannot be waited for: {error}"),
+            "end the process by its id",
+        )
+    })
+}
+
+/// A broker at a free port of this machine, for this process alone.
+pub(crate) async fn start_for_this_process() -> Result<EmbeddedBroker, Failure> {
+    EmbeddedBroker::start(BrokerConfig::default())
+        .await
+        .map_err(|error| {
+            Failure::failed(
+                format!("the embedded broker does not start: {error}"),
+                "give --bootstrap-servers to use another one",
+            )
+        })
+}
