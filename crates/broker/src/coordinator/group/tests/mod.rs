@@ -1,0 +1,4 @@
+//! Scenes with groups: their offsets, and their members.
+
+mod members;
+mod offsets;
