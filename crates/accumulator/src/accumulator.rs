@@ -293,7 +293,7 @@ impl Accumulator {
     }
 
     fn close_batch(&self, queue: &Arc<PartitionQueue>, full: OpenBatch) {
-        let ring = queue.put_closed(full.close());
+        let ring = queue.put_closed(full.close(self.config.codec()));
         self.ring_if(queue, ring);
     }
 

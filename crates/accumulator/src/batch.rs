@@ -12,6 +12,7 @@ use kommit_protocol::batch::{
     self, Attributes, Compression, HEADER_LEN, HeaderFields, HeaderRef, RecordFields, finish_crc, put_record,
     record_len, records_crc, write_header,
 };
+use kommit_protocol::compression::compress;
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{
     Identity, LeaderEpoch, PartitionIndex, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicPartition,
@@ -20,6 +21,7 @@ use thiserror::Error;
 
 use crate::completion::{BatchCompletion, BatchOutcome, Delivery, Promise, RecordFacts, Settled};
 use crate::error::Fate;
+use crate::in_flight::InFlightBatch;
 use crate::pool::Page;
 
 /// A record as the application gives it: borrowed until it is encoded.
@@ -172,20 +174,47 @@ impl OpenBatch {
         self.promise
     }
 
-    /// Ends the stage: no record is added any more. Costs one pass over the bytes, so call it outside of locks.
-    pub(crate) fn close(self) -> ClosedBatch {
+    /// Ends the stage: no record is added any more. Costs passes over the bytes, so call it outside of locks.
+    ///
+    /// Records that compression does not make shorter stay as they are, so that a batch never outgrows its page.
+    pub(crate) fn close(mut self, codec: Codec) -> ClosedBatch {
+        let compression = self.compress(codec);
         let records_crc = records_crc(&self.page.bytes()[HEADER_LEN..]);
         ClosedBatch {
             batch: self,
+            attributes: Attributes::new(compression),
             records_crc,
         }
     }
+
+    fn compress(&mut self, codec: Codec) -> Compression {
+        if codec.compression == Compression::None {
+            return Compression::None;
+        }
+        let records = &self.page.bytes()[HEADER_LEN..];
+        let compressed = compress(codec.compression, codec.level, records);
+        if compressed.len() >= records.len() {
+            return Compression::None;
+        }
+        let buffer = self.page.buffer_mut();
+        buffer.truncate(HEADER_LEN);
+        buffer.extend_from_slice(&compressed);
+        codec.compression
+    }
+}
+
+/// How records are compressed when a batch is closed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Codec {
+    pub(crate) compression: Compression,
+    pub(crate) level: Option<i32>,
 }
 
 /// A batch that takes no more records and has no stamp yet.
 #[derive(Debug)]
 pub(crate) struct ClosedBatch {
     batch: OpenBatch,
+    attributes: Attributes,
     records_crc: u32,
 }
 
@@ -224,6 +253,7 @@ impl ClosedBatch {
             base_timestamp,
             max_timestamp,
             records,
+            attributes: self.attributes,
             records_crc: self.records_crc,
         };
         let mut page = page;
@@ -249,6 +279,7 @@ struct Contents {
     base_timestamp: Timestamp,
     max_timestamp: Timestamp,
     records: u32,
+    attributes: Attributes,
     records_crc: u32,
 }
 
@@ -258,13 +289,13 @@ impl Contents {
             .records
             .checked_sub(1)
             .expect("a batch is created for its first record");
-        let plain = Attributes::new(Compression::None);
+        let attributes = if stamp.is_transactional() {
+            self.attributes.transactional()
+        } else {
+            self.attributes
+        };
         let fields = HeaderFields {
-            attributes: if stamp.is_transactional() {
-                plain.transactional()
-            } else {
-                plain
-            },
+            attributes,
             last_offset_delta: i32::try_from(last).expect("every record's offset delta fitted an i32"),
             base_timestamp: self.base_timestamp,
             max_timestamp: self.max_timestamp,
@@ -390,13 +421,7 @@ impl StampedBatch {
 
     /// A hold on its outcome, to keep while the batch itself travels.
     pub fn hold(&self) -> InFlightBatch {
-        InFlightBatch {
-            completion: Arc::clone(self.completion()),
-            partition: self.partition,
-            stamp: self.stamp,
-            records: self.record_count(),
-            created: self.created,
-        }
+        InFlightBatch::of(self)
     }
 
     pub(crate) fn completion(&self) -> &Arc<BatchCompletion> {
@@ -430,53 +455,6 @@ impl StampedBatch {
     /// the leader changed since the retry began, which makes waiting for it pointless.
     pub(crate) fn leader_changed_for_retry(&self) -> bool {
         self.attempts >= 1 && self.leader.changed_at_attempt == Some(self.attempts)
-    }
-}
-
-/// A hold on the outcome of a batch that is under way, apart from its bytes: what expiry looks at while the batch travels with its
-/// request (S-43, S-45).
-#[derive(Debug)]
-pub struct InFlightBatch {
-    completion: Arc<BatchCompletion>,
-    partition: PartitionIndex,
-    stamp: Stamp,
-    records: u32,
-    created: Instant,
-}
-
-impl InFlightBatch {
-    /// Whether this is the hold on `batch`.
-    pub fn is_of(&self, batch: &StampedBatch) -> bool {
-        Arc::ptr_eq(&self.completion, batch.completion())
-    }
-
-    /// The partition as an index.
-    pub fn partition(&self) -> PartitionIndex {
-        self.partition
-    }
-
-    /// The partition by name.
-    pub fn topic_partition(&self) -> &TopicPartition {
-        self.completion.topic_partition()
-    }
-
-    /// Who sent it, and under which sequence.
-    pub fn stamp(&self) -> &Stamp {
-        &self.stamp
-    }
-
-    /// How many records it holds.
-    pub fn record_count(&self) -> u32 {
-        self.records
-    }
-
-    /// When it got its first record.
-    pub fn created(&self) -> Instant {
-        self.created
-    }
-
-    pub(crate) fn completion(&self) -> &Arc<BatchCompletion> {
-        &self.completion
     }
 }
 

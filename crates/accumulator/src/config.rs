@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kommit_protocol::backoff::Backoff;
+use kommit_protocol::batch::Compression;
 
+use crate::batch::Codec;
 use crate::partitioner::Partitioner;
 
 /// The settings of an accumulator, under Kafka's names.
@@ -22,12 +24,23 @@ pub struct AccumulatorConfig {
     pub retry_backoff: Backoff,
     /// `max.request.size` in bytes: no larger record is accepted (P-15).
     pub max_request_size: usize,
-    /// `compression.type` and its level.
+    /// `compression.type`.
     pub compression: Compression,
+    /// The level on the codec's own scale; `None` is its default.
+    pub compression_level: Option<i32>,
     /// `partitioner.class` and `partitioner.ignore.keys`.
     pub partitioning: Partitioning,
     /// Where all choices by chance begin: sticky partitions and jitter.
     pub seed: u64,
+}
+
+impl AccumulatorConfig {
+    pub(crate) fn codec(&self) -> Codec {
+        Codec {
+            compression: self.compression,
+            level: self.compression_level,
+        }
+    }
 }
 
 /// Kafka's defaults.
@@ -44,19 +57,11 @@ impl Default for AccumulatorConfig {
             },
             max_request_size: 1_048_576,
             compression: Compression::None,
+            compression_level: None,
             partitioning: Partitioning::default(),
             seed: 0,
         }
     }
-}
-
-/// How the records of a batch are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Compression {
-    /// Not at all.
-    #[default]
-    None,
 }
 
 /// Who chooses the partition of a record that names none (A-33: a named partition beats everything).

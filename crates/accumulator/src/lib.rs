@@ -15,6 +15,7 @@ mod doorbell;
 mod drainer;
 pub mod error;
 pub mod gate;
+mod in_flight;
 mod incomplete;
 pub mod partitioner;
 mod pool;
@@ -23,16 +24,17 @@ mod random;
 mod topic;
 
 pub use accumulator::{Accumulator, AppendRefusal, accumulator};
-pub use batch::{BytesInUse, InFlightBatch, RecordRef, Stamp, StampScope, StampedBatch};
+pub use batch::{BytesInUse, RecordRef, Stamp, StampScope, StampedBatch};
 pub use completion::{BatchFailure, BatchWatch, Delivery, RecordMetadata, Settled};
-pub use config::{AccumulatorConfig, Compression, Partitioning};
+pub use config::{AccumulatorConfig, Partitioning};
 pub use drainer::{
     Completing, DrainGate, Drained, Drainer, ExpiredBatch, Leader, Left, Ready, RestampRefusal,
 };
 pub use error::{Consequence, Fate, Progress, SendError, SendErrorKind};
 pub use gate::{GateReason, GateState, SendGate, TransactionNumber};
+pub use in_flight::InFlightBatch;
 pub use incomplete::NothingIncomplete;
-pub use kommit_protocol::batch::HeaderRef;
+pub use kommit_protocol::batch::{Compression, HeaderRef};
 pub use partitioner::{Partitioner, Partitions, murmur2};
 pub use pool::{Page, PageWait, PoolRefusal};
 pub use topic::{Destination, TopicQueues};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::{PartitionId, PartitionIndex, TopicPartition};
 
-use crate::batch::{ClosedBatch, OpenBatch, RecordRef};
+use crate::batch::{ClosedBatch, Codec, OpenBatch, RecordRef};
 use crate::completion::{BatchCompletion, BatchFailure, BatchOutcome, Delivery, Promise};
 use crate::gate::{GateReason, SendGate, TransactionNumber};
 use crate::incomplete::Incomplete;
@@ -133,10 +133,10 @@ impl Taken {
         }
     }
 
-    pub(crate) fn into_closed(self) -> ClosedBatch {
+    pub(crate) fn into_closed(self, codec: Codec) -> ClosedBatch {
         match self {
             Taken::Closed(batch) => batch,
-            Taken::Open(batch) => batch.close(),
+            Taken::Open(batch) => batch.close(codec),
         }
     }
 

@@ -160,6 +160,7 @@ impl Drainer {
         if !gate.may_drain(partition, None) {
             return Step::Blocked;
         }
+        let codec = self.shared.config.codec();
         let lane = self.lane(partition);
         let (taken, front) = lane.queue.take_first(room);
         lane.front = front;
@@ -168,7 +169,7 @@ impl Drainer {
             Err(NotTaken::TooLarge) => return Step::NoRoom,
             Err(NotTaken::NotThere) => return Step::Nothing,
         };
-        let closed = taken.into_closed();
+        let closed = taken.into_closed(codec);
         let stamp = gate.stamp(partition, closed.record_count());
         let mut batch = closed.stamp(partition, stamp);
         batch.see_leader(lane.leader.and_then(|leader| leader.epoch));

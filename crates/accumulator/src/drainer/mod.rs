@@ -18,8 +18,9 @@ use kommit_protocol::units::{NodeId, Offset, PartitionIndex, Sequence, Timestamp
 use thiserror::Error;
 
 use crate::accumulator::Accumulator;
-use crate::batch::{InFlightBatch, Stamp, StampedBatch};
+use crate::batch::{Stamp, StampedBatch};
 use crate::completion::{BatchCompletion, BatchFailure, BatchOutcome, BatchWatch, Settled};
+use crate::in_flight::InFlightBatch;
 use crate::incomplete::NothingIncomplete;
 use crate::queue::{Front, PartitionQueue};
 use crate::random::Random;
