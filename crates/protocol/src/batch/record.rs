@@ -30,8 +30,9 @@ pub struct RecordFields<'a> {
 
 /// The largest overhead of a record without headers: length, attributes, timestamp delta, offset delta (W-17).
 const LARGEST_OVERHEAD: usize = 5 + 1 + 10 + 5;
-/// Room for everything that stands before the bytes of the key, at its longest.
-const PREFIX_LEN: usize = LARGEST_OVERHEAD + 10;
+/// Room for all numbers that can stand in front of the application's first byte, at their longest: the overhead with a length of ten
+/// bytes instead of five, the length of the key and that of the value.
+const PREFIX_LEN: usize = LARGEST_OVERHEAD + 5 + 10 + 10;
 
 /// How many bytes [`put_record`] writes for `record`, exactly.
 pub fn record_len(record: &RecordFields<'_>) -> usize {
@@ -62,20 +63,32 @@ pub fn put_record(buf: &mut Vec<u8>, record: &RecordFields<'_>) -> usize {
     prefix.put_varint(record.timestamp_delta);
     prefix.put_varint(i64::from(record.offset_delta));
     prefix.put_len_of(record.key);
-    buf.extend_from_slice(prefix.as_slice());
-    buf.extend_from_slice(record.key.unwrap_or_default());
-    put_nullable(buf, record.value);
-    put_varint(buf, record.headers.len() as i64);
-    for header in record.headers {
-        put_nullable(buf, Some(header.key.as_bytes()));
-        put_nullable(buf, header.value);
+    if let Some(key) = record.key {
+        buf.extend_from_slice(prefix.as_slice());
+        buf.extend_from_slice(key);
+        prefix.len = 0;
     }
+    prefix.put_len_of(record.value);
+    buf.extend_from_slice(prefix.as_slice());
+    buf.extend_from_slice(record.value.unwrap_or_default());
+    put_headers(buf, record.headers);
     debug_assert_eq!(
         buf.len() - before,
         varint_len(body) + body,
         "the computed length is exact"
     );
     buf.len() - before
+}
+
+fn put_headers(buf: &mut Vec<u8>, headers: &[HeaderRef<'_>]) {
+    if headers.is_empty() {
+        return buf.push(0);
+    }
+    put_varint(buf, headers.len() as i64);
+    for header in headers {
+        put_nullable(buf, Some(header.key.as_bytes()));
+        put_nullable(buf, header.value);
+    }
 }
 
 fn body_len(record: &RecordFields<'_>) -> usize {
@@ -122,11 +135,13 @@ struct Prefix<const N: usize> {
 }
 
 impl<const N: usize> Prefix<N> {
+    #[inline]
     fn put_byte(&mut self, byte: u8) {
         self.bytes[self.len] = byte;
         self.len += 1;
     }
 
+    #[inline]
     fn put_varint(&mut self, value: i64) {
         let mut rest = zigzag64(value);
         while rest >= 0x80 {
