@@ -86,14 +86,7 @@ pub fn encode_request<R: Request>(
 ) -> Bytes {
     let mut w = Writer::with_capacity(256);
     w.put_slice(&[0; LENGTH_PREFIX]);
-    let client_id = client_id.map(str::to_owned);
-    RequestHeader {
-        api_key: R::KEY.code(),
-        api_version: version,
-        correlation_id,
-        client_id,
-    }
-    .encode(&mut w);
+    put_request_header(&mut w, (R::KEY.code(), version), correlation_id, client_id);
     request.encode(&mut w, R::KEY.version(version));
     finish(w)
 }
