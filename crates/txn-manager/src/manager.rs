@@ -123,6 +123,11 @@ impl TransactionManager {
         self.state.transaction().is_some()
     }
 
+    /// S-8: whether transactional requests wait or are out.
+    pub fn has_pending_requests(&self) -> bool {
+        self.in_flight.is_some() || !self.queue.is_empty()
+    }
+
     /// Whether the owner holds a request (S-26).
     pub fn has_request_in_flight(&self) -> bool {
         self.in_flight.is_some()

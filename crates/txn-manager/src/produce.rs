@@ -11,6 +11,7 @@ use kommit_protocol::units::{Identity, PartitionIndex, Sequence};
 
 use crate::error::{Rejection, TransactionError};
 use crate::manager::TransactionManager;
+use crate::outcome::TransactionFate;
 use crate::sequences::Order;
 use crate::state::State;
 use crate::transaction::Answers;
@@ -206,6 +207,11 @@ impl TransactionManager {
 
     /// T-83, T-84, R12: records failed that have no stamp, or never became a batch: an open transaction cannot be committed.
     pub fn records_failed(&mut self, partition: Option<PartitionIndex>, reason: &FailureReason) {
+        let decided = self.fate_of_open_transaction() != TransactionFate::NotCommitted;
+        if matches!(reason, FailureReason::Refused(_)) && decided {
+            // No transaction is open, or its end is out: a record that was never taken cannot belong to it any more (D-20).
+            return;
+        }
         let code = match reason {
             FailureReason::Code(code) => *code,
             FailureReason::Expired => ErrorCode::RequestTimedOut,
@@ -291,10 +297,14 @@ impl TransactionManager {
                 .is_some_and(|transaction| transaction.has_joined(partition))
     }
 
-    /// New batches of a transaction that is being aborted are aborted, not sent.
+    /// New batches of a transaction that is being aborted are aborted, not sent; and none follows EndTxn (R5).
     fn may_send_new(&self, partition: PartitionIndex) -> bool {
+        if !self.is_transactional() {
+            return self.may_send_to(partition);
+        }
         let open = matches!(self.state, State::InTransaction(_) | State::Committing(_));
-        self.may_send_to(partition) && (open || !self.is_transactional())
+        open && self.fate_of_open_transaction() == TransactionFate::NotCommitted
+            && self.may_send_to(partition)
     }
 
     /// T-85: idempotent-only, and only what is proven not written (R4, H13): repeated under the next epoch.

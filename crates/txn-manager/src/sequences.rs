@@ -87,12 +87,14 @@ impl Entry {
             .position(|other| other.base == batch.base_sequence && other.standing != Standing::Gap)
     }
 
-    /// Gaps at the end are given back.
+    /// Gaps at the end are given back, unless what came behind them was written or may have been.
     fn give_back(&mut self) {
         while let Some(last) = self.in_flight.back()
             && last.standing == Standing::Gap
         {
-            self.next = last.base;
+            if last.base.advanced_by(last.records) == self.next {
+                self.next = last.base;
+            }
             self.in_flight.pop_back();
         }
     }

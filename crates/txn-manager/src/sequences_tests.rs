@@ -118,6 +118,17 @@ fn sequences_proven_unused_are_given_back_from_the_end() {
     assert_eq!(stamped(&mut sequences, 1, 0).base_sequence, sequence(1));
 }
 
+/// R3: a gap before acknowledged sequences stays a gap.
+#[test]
+fn sequences_before_an_acknowledged_batch_are_not_given_back() {
+    let mut sequences = Sequences::default();
+    let first = stamped(&mut sequences, 2, 0);
+    let second = stamped(&mut sequences, 3, 0);
+    sequences.acknowledged(&second);
+    sequences.failed(&first, Fate::NotWritten);
+    assert_eq!(stamped(&mut sequences, 1, 0).base_sequence, sequence(5));
+}
+
 /// T-70: what waits for a retry is renumbered from 0, in order, and sole news of it is the list of renumberings.
 #[test]
 fn a_restart_renumbers_the_waiting_batches_in_order() {

@@ -376,3 +376,19 @@ fn a_lost_coordinator_is_looked_for_once() {
     stage.succeed(RequestKind::EndTxn);
     stage.expect_nothing();
 }
+
+/// D-20, T-84: a record that the client refuses behind the end of the transaction does not touch the end.
+#[test]
+fn a_record_refused_too_late_changes_nothing() {
+    let mut stage = Stage::transactional(Flavour::V2);
+    let refused = FailureReason::Refused("no metadata".into());
+    stage.manager.records_failed(None, &refused);
+    assert_eq!(stage.state(), StateName::Ready);
+    stage.begin_with_partition();
+    stage.commit();
+    let request = stage.take(RequestKind::EndTxn);
+    stage.manager.records_failed(None, &refused);
+    let yes = answer(&request, ErrorCode::None);
+    stage.manager.answered(request, yes);
+    assert_eq!(stage.outcomes(), [Outcome::Committed]);
+}
