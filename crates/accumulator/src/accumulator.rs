@@ -210,7 +210,8 @@ impl Accumulator {
         &self.gate
     }
 
-    fn known_topic(&self, name: &str) -> Option<Arc<TopicQueues>> {
+    /// The handle of a topic that was asked for before.
+    pub fn known_topic(&self, name: &str) -> Option<Arc<TopicQueues>> {
         self.topics.get(name).map(|topic| Arc::clone(&topic))
     }
 

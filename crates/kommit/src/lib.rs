@@ -1,1 +1,31 @@
-//! Placeholder.
+//! Exactly-once production to Apache Kafka, native, on tokio.
+//!
+//! [`Producer`] writes each record once, in order, across retries. [`TransactionalProducer`] makes records and consumer offsets visible together or
+//! not at all; its [`Transaction`] is a guard, so that a wrong transaction does not compile. A [`Record`] borrows its bytes, a
+//! [`Delivery`] tells where it was written, and every error says what happened to the record and what to do.
+//!
+//! Reading order: [`record`], [`Producer`], [`TransactionalProducer`], [`Transaction`], [`error`], [`ProducerConfig`].
+
+mod client;
+mod config;
+pub mod error;
+mod producer;
+pub mod record;
+mod transaction;
+mod transactional;
+
+pub use config::{Acks, ConfigError, ProducerBuilder, ProducerConfig};
+pub use error::{
+    AbortError, BeginError, CloseError, CommitError, ConnectError, DeadProducer, Fate, FlushError, OffsetsError, SendError,
+    SendErrorKind, TrySendError,
+};
+pub use kommit_accumulator::{Delivery, RecordMetadata};
+pub use kommit_network::BrokerAddress;
+pub use kommit_network::io::{Connector, TcpConnector};
+pub use kommit_protocol::units::{Offset, PartitionId, TopicPartition};
+pub use kommit_sender::{Clock, SystemClock};
+pub use kommit_txn_manager::{ConsumerGroupMetadata, OffsetAndMetadata, TransactionError, TransactionFate};
+pub use producer::Producer;
+pub use record::{Header, Record};
+pub use transaction::{InDoubt, MustAbort, Transaction, UnfinishedAbort};
+pub use transactional::TransactionalProducer;

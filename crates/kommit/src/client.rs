@@ -1,0 +1,408 @@
+//! What both producers share: the way of a record into its batch, waiting for metadata and memory, and the close.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kommit_accumulator::{
+    AccumulatorConfig, AppendRefusal, Consequence, Delivery, Destination, GateReason, GateState, HeaderRef, Page,
+    Partitioning, PoolRefusal, RecordRef, SendError, SendErrorKind, TopicQueues, TransactionNumber,
+};
+use kommit_network::io::Connector;
+use kommit_network::{ClusterSnapshot, NetworkConfig};
+use kommit_protocol::backoff::Backoff;
+use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::time::Instant;
+use kommit_protocol::units::PartitionId;
+use kommit_sender::{
+    Clock, Command, Order, Parts, PendingReply, Reply, SenderConfig, SenderGone, SenderHandle, SystemClock,
+};
+use kommit_txn_manager::{Ticket, TransactionConfig};
+use tokio::task::JoinHandle;
+
+use crate::ProducerConfig;
+use crate::config::Acks;
+use crate::error::{CloseError, TrySendError};
+use crate::record::{Header, Record};
+
+/// Longest wait for the sender to say why brokers cannot be reached.
+const DIAGNOSIS_BOUND: Duration = Duration::from_secs(1);
+
+/// A started sender and how long calls wait for it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    handle: SenderHandle,
+    task: Mutex<Option<JoinHandle<()>>>,
+    client_id: String,
+    max_block: Duration,
+}
+
+/// A record's bytes in the form of the accumulator.
+struct Parcel<'a> {
+    partition: Option<PartitionId>,
+    headers: Vec<HeaderRef<'a>>,
+    record: Record<'a>,
+}
+
+impl<'a> Parcel<'a> {
+    fn of(record: Record<'a>) -> Self {
+        let header = |header: &Header<'a>| HeaderRef { key: header.key, value: header.value };
+        Self { partition: record.partition, headers: record.headers.iter().map(header).collect(), record }
+    }
+
+    fn bytes(&self) -> RecordRef<'_> {
+        RecordRef {
+            key: self.record.key,
+            value: self.record.value,
+            headers: &self.headers,
+            timestamp: self.record.timestamp,
+        }
+    }
+}
+
+impl Client {
+    pub(crate) fn system_clock() -> Arc<dyn Clock> {
+        Arc::new(SystemClock::start())
+    }
+
+    /// Starts the sender on the current runtime.
+    pub(crate) fn start(config: &ProducerConfig, connector: Arc<dyn Connector>, clock: Arc<dyn Clock>) -> Self {
+        let (handle, task) = SenderHandle::start(parts(config, clock.as_ref()), connector, clock);
+        Self {
+            handle,
+            task: Mutex::new(Some(task)),
+            client_id: config.client_id.clone(),
+            max_block: config.max_block,
+        }
+    }
+
+    pub(crate) fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    pub(crate) fn max_block(&self) -> Duration {
+        self.max_block
+    }
+
+    /// Hands a command to the sender; the reply can be waited for.
+    pub(crate) fn call(&self, command: impl FnOnce(Ticket) -> Command) -> Result<PendingReply, SenderGone> {
+        self.handle.ask(command)
+    }
+
+    /// Hands over a command that is not worth waking the sender for.
+    pub(crate) fn leave_word(&self, command: Command) -> Result<(), SenderGone> {
+        self.handle.leave_word(command)
+    }
+
+    /// Opens the gate for a transaction, unless the producer has failed or is closed.
+    pub(crate) fn open_gate(&self, number: TransactionNumber) -> Result<(), GateReason> {
+        let gate = self.handle.accumulator().gate();
+        match gate.state() {
+            GateState::Closed(GateReason::NoTransaction) => {
+                gate.open_for(number);
+                Ok(())
+            }
+            GateState::Closed(reason) => Err(reason),
+            GateState::Open | GateState::InTransaction(_) => Err(GateReason::OtherTransaction),
+        }
+    }
+
+    /// Lets no record in any more, because the transaction is being ended.
+    pub(crate) fn close_gate(&self) {
+        let gate = self.handle.accumulator().gate();
+        if let GateState::InTransaction(_) = gate.state() {
+            gate.close(GateReason::Ending);
+        }
+    }
+
+    /// Whether the producer is in its fatal state.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.handle.accumulator().gate().state(), GateState::Closed(GateReason::Fatal(_)))
+    }
+
+    /// T-84: a record of the open transaction was refused before it reached a batch.
+    pub(crate) fn condemn(&self, error: &SendError) {
+        if matches!(error.kind(), SendErrorKind::Refused(_)) {
+            return;
+        }
+        // A sender that is gone has condemned everything already.
+        let _gone = self.handle.tell(Command::Condemn(error.to_string().into()));
+    }
+
+    /// P-11: metadata, destination, append, and memory when a new batch is needed; all within `max.block.ms`.
+    pub(crate) async fn send(
+        &self,
+        record: Record<'_>,
+        transaction: Option<TransactionNumber>,
+    ) -> Result<Delivery, SendError> {
+        if let Some(topic) = self.known_topic(record.topic()) {
+            let parcel = Parcel::of(record);
+            let mut page = None;
+            let destination = self.destination(&topic, &parcel)?;
+            return match self.append(&destination, &parcel, &mut page, transaction) {
+                Err(AppendRefusal::NeedsPage(size)) => {
+                    let deadline = self.handle.clock().now().instant + self.max_block;
+                    self.append_waiting(&destination, &parcel, transaction, (size, deadline)).await
+                }
+                appended => appended.map_err(|refusal| refused(&refusal)),
+            };
+        }
+        let deadline = self.handle.clock().now().instant + self.max_block;
+        let topic = self.topic(record.topic()).await?;
+        let parcel = Parcel::of(record);
+        let destination = self.destination(&topic, &parcel)?;
+        self.append_waiting(&destination, &parcel, transaction, (0, deadline)).await
+    }
+
+    /// As `send`, but gives the record back where that would wait.
+    pub(crate) fn try_send<'r>(
+        &self,
+        record: Record<'r>,
+        transaction: Option<TransactionNumber>,
+    ) -> Result<Delivery, TrySendError<'r>> {
+        let Some(topic) = self.known_topic(record.topic()) else {
+            // A sender that is gone refuses the record at the gate when it is tried again.
+            let _gone = self.handle.tell(Command::NeedTopic(record.topic().into()));
+            return Err(TrySendError::TopicNotReady(record));
+        };
+        let parcel = Parcel::of(record);
+        let destination = self.destination(&topic, &parcel)?;
+        let mut page = None;
+        loop {
+            match self.append(&destination, &parcel, &mut page, transaction) {
+                Err(AppendRefusal::NeedsPage(size)) => match self.handle.accumulator().try_page(size) {
+                    Ok(free) => page = Some(free),
+                    Err(PoolRefusal::Closed) => return Err(closed().into()),
+                    Err(_full) => return Err(TrySendError::Full(record)),
+                },
+                Ok(delivery) => return Ok(delivery),
+                Err(refusal) => return Err(refused(&refusal).into()),
+            }
+        }
+    }
+
+    pub(crate) async fn partition_count(&self, topic: &str) -> Result<u32, SendError> {
+        Ok(self.topic(topic).await?.partition_count())
+    }
+
+    fn known_topic(&self, name: &str) -> Option<Arc<TopicQueues>> {
+        self.handle.accumulator().known_topic(name)
+    }
+
+    fn destination<'t>(&self, topic: &'t TopicQueues, parcel: &Parcel<'_>) -> Result<Destination<'t>, SendError> {
+        let chosen = self.handle.accumulator().destination(topic, parcel.partition, &parcel.bytes());
+        chosen.map_err(|refusal| refused(&refusal))
+    }
+
+    fn append(
+        &self,
+        destination: &Destination<'_>,
+        parcel: &Parcel<'_>,
+        page: &mut Option<Page>,
+        transaction: Option<TransactionNumber>,
+    ) -> Result<Delivery, AppendRefusal> {
+        let now = self.handle.clock().now();
+        self.handle.accumulator().append(destination, &parcel.bytes(), page, transaction, now)
+    }
+
+    /// waits for memory outside of every lock, once per append.
+    async fn append_waiting(
+        &self,
+        destination: &Destination<'_>,
+        parcel: &Parcel<'_>,
+        transaction: Option<TransactionNumber>,
+        (mut size, deadline): (usize, Instant),
+    ) -> Result<Delivery, SendError> {
+        let mut page = None;
+        loop {
+            if size > 0 {
+                page = Some(self.page(size, deadline).await?);
+            }
+            match self.append(destination, parcel, &mut page, transaction) {
+                Err(AppendRefusal::NeedsPage(needed)) => size = needed,
+                appended => return appended.map_err(|refusal| refused(&refusal)),
+            }
+        }
+    }
+
+    async fn page(&self, size: usize, deadline: Instant) -> Result<Page, SendError> {
+        let left = deadline.saturating_since(self.handle.clock().now().instant);
+        match tokio::time::timeout(left, self.handle.accumulator().page(size)).await {
+            Ok(Ok(page)) => Ok(page),
+            Ok(Err(PoolRefusal::Closed)) => Err(closed()),
+            Ok(Err(PoolRefusal::TooLarge { size, total: limit })) => {
+                Err(SendError::new(SendErrorKind::RecordTooLarge { size, limit }))
+            }
+            Ok(Err(_)) | Err(_) => Err(SendError::new(SendErrorKind::BufferExhausted { size })),
+        }
+    }
+
+    /// P-12, P-13: the topic's queues, as soon as the metadata has it.
+    async fn topic(&self, name: &str) -> Result<Arc<TopicQueues>, SendError> {
+        if let Some(known) = self.known_topic(name) {
+            return Ok(known);
+        }
+        let mut cluster = self.handle.cluster();
+        self.handle.tell(Command::NeedTopic(name.into())).map_err(|_gone| closed())?;
+        let found = async {
+            loop {
+                match metadata_of(&cluster.borrow_and_update(), name) {
+                    Ok(Some(count)) => return Ok(self.handle.accumulator().topic(name, count)),
+                    Ok(None) => {}
+                    Err(code) => return Err(SendError::new(SendErrorKind::Broker(code)).with_message(name)),
+                }
+                if cluster.changed().await.is_err() {
+                    return Err(closed());
+                }
+            }
+        };
+        match tokio::time::timeout(self.max_block, found).await {
+            Ok(found) => found,
+            Err(_elapsed) => {
+                let millis = self.max_block.as_millis();
+                let reason = format!("topic {name}, max.block.ms = {millis}: {}", self.topic_diagnosis(name).await);
+                Err(SendError::new(SendErrorKind::NotInMetadata).with_message(reason))
+            }
+        }
+    }
+
+    async fn topic_diagnosis(&self, name: &str) -> String {
+        let error = self.handle.cluster().borrow().topics.get(name).and_then(|topic| topic.error);
+        match error {
+            Some(code) => format!("{}: {}", code.name(), code.text()),
+            None => self.diagnosis().await,
+        }
+    }
+
+    /// Why brokers cannot be reached, in words, for the text of a time-out.
+    pub(crate) async fn diagnosis(&self) -> String {
+        let Ok(reply) = self.call(Command::Diagnose) else {
+            return "the producer is closed".to_owned();
+        };
+        match tokio::time::timeout(DIAGNOSIS_BOUND, reply).await {
+            Ok(Ok(Reply::Diagnosis(failures))) if !failures.is_empty() => {
+                let lines = failures.iter().map(|(broker, reason)| format!("{broker}: {reason}"));
+                lines.collect::<Vec<_>>().join("; ")
+            }
+            _ => "the brokers were reached, but the answer did not come in time".to_owned(),
+        }
+    }
+
+    /// P-41, P-42: a graceful close for as long as `timeout` lasts, then a forced one, which ends promptly.
+    pub(crate) async fn close(&self, timeout: Duration) -> Result<(), CloseError> {
+        let task = self.task.lock().expect("nothing panics while the task is locked").take();
+        let Some(mut task) = task else { return Ok(()) };
+        // A sender that is gone needs no telling.
+        let _gone = self.handle.tell(Command::Close);
+        let force = ForceOnDrop(&self.handle);
+        let ended = tokio::time::timeout(timeout, &mut task).await.is_ok();
+        drop(force);
+        if ended {
+            return Ok(());
+        }
+        // The task ends at its next turn; how it ended (a panic included) changes nothing for the caller.
+        let _ended = task.await;
+        Err(CloseError::Forced { timeout })
+    }
+}
+
+/// P-53: a close that is given up is a forced one.
+struct ForceOnDrop<'a>(&'a SenderHandle);
+
+impl Drop for ForceOnDrop<'_> {
+    fn drop(&mut self) {
+        let _gone = self.0.tell(Command::ForceClose);
+    }
+}
+
+/// A producer that is dropped without a close is closed by force.
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _gone = self.handle.tell(Command::ForceClose);
+    }
+}
+
+fn closed() -> SendError {
+    SendError::new(SendErrorKind::Refused(GateReason::ProducerClosed)).with_consequence(Consequence::Fatal)
+}
+
+/// The topic's partition count, nothing when it is not known yet, or an error that waiting does not mend (N-64).
+fn metadata_of(cluster: &ClusterSnapshot, name: &str) -> Result<Option<u32>, ErrorCode> {
+    match cluster.topics.get(name).and_then(|topic| topic.error) {
+        Some(code @ (ErrorCode::InvalidTopicException | ErrorCode::TopicAuthorizationFailed)) => Err(code),
+        _ => Ok(cluster.partition_count(name)),
+    }
+}
+
+/// A refusal of the accumulator as the error of a record.
+fn refused(refusal: &AppendRefusal) -> SendError {
+    match *refusal {
+        AppendRefusal::Refused(reason) => {
+            let consequence = match reason {
+                GateReason::ProducerClosed | GateReason::Fatal(_) => Consequence::Fatal,
+                GateReason::MustAbort(_) => Consequence::MustAbort,
+                _ => Consequence::None,
+            };
+            SendError::new(SendErrorKind::Refused(reason)).with_consequence(consequence)
+        }
+        AppendRefusal::TooLarge { size, limit } => SendError::new(SendErrorKind::RecordTooLarge { size, limit }),
+        AppendRefusal::UnknownPartition { .. } => {
+            SendError::new(SendErrorKind::NotInMetadata).with_message(refusal.to_string())
+        }
+        _ => SendError::new(SendErrorKind::InvalidRecord("the accumulator refused it")),
+    }
+}
+
+/// The settings, handed to the crates that they belong to.
+fn parts(config: &ProducerConfig, clock: &dyn Clock) -> Parts {
+    let backoff = |(initial, max): (Duration, Duration)| Backoff { initial, max };
+    let retry_backoff = backoff(config.retry_backoff);
+    let transactional_id: Option<Arc<str>> = config.transactional_id.as_deref().map(Arc::from);
+    // Jitter and sticky choices differ between producers; nothing depends on their being unpredictable.
+    let seed = clock.now().wall.0.unsigned_abs() ^ u64::from(std::process::id()).rotate_left(32);
+    Parts {
+        sender: SenderConfig {
+            acks: match config.acks {
+                Acks::All => kommit_network::Acks::All,
+                Acks::Leader => kommit_network::Acks::Leader,
+                Acks::None => kommit_network::Acks::None,
+            },
+            retries: config.retries,
+            request_timeout: config.request_timeout,
+            delivery_timeout: config.delivery_timeout,
+            retry_backoff,
+            max_request_size: config.max_request_size,
+            transactional_id: transactional_id.clone(),
+            order: if config.max_in_flight == 1 { Order::OneInFlight } else { Order::Pipelined },
+        },
+        accumulator: AccumulatorConfig {
+            batch_size: config.batch_size,
+            buffer_memory: config.buffer_memory,
+            linger: config.linger,
+            delivery_timeout: config.delivery_timeout,
+            retry_backoff,
+            max_request_size: config.max_request_size,
+            partitioning: if config.ignore_keys { Partitioning::IgnoredKeys } else { Partitioning::HashedKeys },
+            seed,
+            ..AccumulatorConfig::default()
+        },
+        network: NetworkConfig {
+            client_id: Some(config.client_id.clone()),
+            max_in_flight: config.max_in_flight,
+            request_timeout: config.request_timeout,
+            retry_backoff,
+            reconnect_backoff: backoff(config.reconnect_backoff),
+            connection_setup_timeout: backoff(config.connection_setup_timeout),
+            connections_max_idle: config.connections_max_idle,
+            metadata_max_age: config.metadata_max_age,
+            metadata_max_idle: config.metadata_max_idle,
+            seed,
+            ..NetworkConfig::default()
+        },
+        transaction: config.idempotence.then(|| TransactionConfig {
+            transactional_id,
+            transaction_timeout: config.transaction_timeout,
+            retry_backoff,
+        }),
+        bootstrap: config.bootstrap_servers.clone(),
+    }
+}

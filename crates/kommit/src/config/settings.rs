@@ -1,0 +1,99 @@
+//! The settings as values: one field a key, with Kafka's defaults.
+
+use std::time::Duration;
+
+use kommit_network::BrokerAddress;
+
+use super::{ConfigError, ProducerBuilder};
+
+/// How many replicas must have a record before the broker acknowledges it (`acks`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// `all` or `-1`: the leader and every in-sync replica.
+    All,
+    /// `1`: the leader alone.
+    Leader,
+    /// `0`: nobody; the record counts as sent once its bytes are written.
+    None,
+}
+
+impl Acks {
+    /// The number that travels in a produce request.
+    pub fn wire(self) -> i16 {
+        match self {
+            Acks::All => -1,
+            Acks::Leader => 1,
+            Acks::None => 0,
+        }
+    }
+}
+
+/// Everything a producer was told, checked: it cannot be wrong once built.
+///
+/// Made by [`ProducerConfig::builder`] or [`ProducerConfig::from_properties`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProducerConfig {
+    /// `bootstrap.servers`: where the first metadata is asked for.
+    pub bootstrap_servers: Vec<BrokerAddress>,
+    /// `client.id`: the name that brokers see in requests and quotas.
+    pub client_id: String,
+    /// `acks`.
+    pub acks: Acks,
+    /// `enable.idempotence`, after the rules that may switch it off.
+    pub idempotence: bool,
+    /// `transactional.id`.
+    pub transactional_id: Option<String>,
+    /// `transaction.timeout.ms`: when the coordinator aborts a transaction that nobody ended.
+    pub transaction_timeout: Duration,
+    /// `retries`: how often a batch is put back into its queue.
+    pub retries: u32,
+    /// `delivery.timeout.ms`: from the creation of a batch to its outcome.
+    pub delivery_timeout: Duration,
+    /// `request.timeout.ms`: how long one answer may take.
+    pub request_timeout: Duration,
+    /// `linger.ms`: how long a batch waits for more records.
+    pub linger: Duration,
+    /// `batch.size`, in bytes.
+    pub batch_size: usize,
+    /// `buffer.memory`, in bytes: a hard bound on record bytes and encoded batches together.
+    pub buffer_memory: usize,
+    /// `max.block.ms`: how long `send` waits for metadata and memory together, and a transactional call for its answer.
+    pub max_block: Duration,
+    /// `max.request.size`, in bytes.
+    pub max_request_size: usize,
+    /// `max.in.flight.requests.per.connection`.
+    pub max_in_flight: usize,
+    /// `partitioner.ignore.keys`: place records with a key like those without.
+    pub ignore_keys: bool,
+    /// `compression.type`.
+    pub compression: kommit_protocol::batch::Compression,
+    /// `retry.backoff.ms` and `retry.backoff.max.ms`.
+    pub retry_backoff: (Duration, Duration),
+    /// `reconnect.backoff.ms` and `reconnect.backoff.max.ms`.
+    pub reconnect_backoff: (Duration, Duration),
+    /// `socket.connection.setup.timeout.ms` and `socket.connection.setup.timeout.max.ms`.
+    pub connection_setup_timeout: (Duration, Duration),
+    /// `connections.max.idle.ms`; `None` keeps idle connections for ever.
+    pub connections_max_idle: Option<Duration>,
+    /// `metadata.max.age.ms`.
+    pub metadata_max_age: Duration,
+    /// `metadata.max.idle.ms`.
+    pub metadata_max_idle: Duration,
+}
+
+impl ProducerConfig {
+    /// Begins with Kafka's defaults; only `bootstrap.servers` must be given.
+    pub fn builder() -> ProducerBuilder {
+        ProducerBuilder::default()
+    }
+
+    /// Reads the text of a properties file: `key=value` lines, empty lines, and comments that begin with `#` or `!`.
+    ///
+    /// # Errors
+    ///
+    /// The first line, key, value or combination that is not valid.
+    pub fn from_properties(text: &str) -> Result<Self, ConfigError> {
+        Self::builder().properties(text)?.build()
+    }
+}

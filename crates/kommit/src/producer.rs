@@ -1,0 +1,145 @@
+//! The idempotent producer: records one by one, each written once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kommit_accumulator::Delivery;
+use kommit_network::io::{Connector, TcpConnector};
+use kommit_sender::{Command, Reply};
+
+use crate::client::Client;
+use crate::error::{CloseError, ConnectError, FlushError, SendError, TrySendError};
+use crate::record::Record;
+use crate::{Clock, ConfigError, ProducerConfig};
+
+/// A producer whose records are written exactly once each, in order within a partition, across retries.
+///
+/// It may be used by many tasks at once through a shared reference. Only the order of sends of one task and partition is kept (P-4).
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use kommit::{Producer, ProducerConfig, Record};
+///
+/// let config = ProducerConfig::builder().bootstrap_servers("localhost:9092").build()?;
+/// let producer = Producer::new(config)?;
+/// let delivery = producer.send(Record::new("orders").key("7").value("paid")).await?;
+/// println!("written at {:?}", delivery.await?.offset);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Producer {
+    client: Client,
+}
+
+impl Producer {
+    /// Starts the producer on the current tokio runtime. Nothing is waited for: connections are made when the first record needs them.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Config`] when the configuration names a `transactional.id`, which needs a
+    /// [`TransactionalProducer`](crate::TransactionalProducer).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn new(config: ProducerConfig) -> Result<Self, ConnectError> {
+        Self::with_connector(config, Arc::new(TcpConnector::default()), Client::system_clock())
+    }
+
+    /// As [`Producer::new`], over connections of your own making and with your own clock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::new`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Producer::new`].
+    pub fn with_connector(
+        config: ProducerConfig,
+        connector: Arc<dyn Connector>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ConnectError> {
+        if let Some(id) = &config.transactional_id {
+            return Err(ConnectError::Config(ConfigError::Value {
+                key: "transactional.id",
+                value: id.clone(),
+                allowed: "no value here; use TransactionalProducer for transactions".to_owned(),
+            }));
+        }
+        Ok(Self { client: Client::start(&config, connector, clock) })
+    }
+
+    /// Puts a record into its batch, waiting up to `max.block.ms` for the topic's metadata and for memory together. The returned
+    /// [`Delivery`] tells where the record was written.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: the record is in no batch and will not be written.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready sends nothing.
+    pub async fn send(&self, record: Record<'_>) -> Result<Delivery, SendError> {
+        self.client.send(record, None).await
+    }
+
+    /// As [`send`](Producer::send), without waiting: when the topic is not known yet, or memory is short, the record comes back.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`]: the record back, or the error that it would have got.
+    pub fn try_send<'r>(&self, record: Record<'r>) -> Result<Delivery, TrySendError<'r>> {
+        self.client.try_send(record, None)
+    }
+
+    /// Sends everything that waits at once, and waits until every record that was sent before has its outcome (P-36). Failed
+    /// records do not make it fail: their deliveries tell.
+    ///
+    /// # Errors
+    ///
+    /// [`FlushError::Closed`] when the producer was closed meanwhile.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops only the waiting.
+    pub async fn flush(&self) -> Result<(), FlushError> {
+        let reply = self.client.call(Command::Flush).map_err(|_gone| FlushError::Closed)?;
+        match reply.await {
+            Ok(Reply::Flushed) => Ok(()),
+            Ok(_) | Err(_) => Err(FlushError::Closed),
+        }
+    }
+
+    /// How many partitions a topic has, waiting up to `max.block.ms` for its metadata (P-38).
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: the topic does not exist, may not be used, or is not known in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn partition_count(&self, topic: &str) -> Result<u32, SendError> {
+        self.client.partition_count(topic).await
+    }
+
+    /// The name that brokers see, generated when none was configured.
+    pub fn client_id(&self) -> &str {
+        self.client.client_id()
+    }
+
+    /// Ends the producer: what was sent is finished, and after `timeout` everything that still waits fails (P-41 … P-46).
+    ///
+    /// # Errors
+    ///
+    /// [`CloseError`] when `timeout` passed and what was left had to fail.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future forces the close (P-53).
+    pub async fn close(self, timeout: Duration) -> Result<(), CloseError> {
+        self.client.close(timeout).await
+    }
+}

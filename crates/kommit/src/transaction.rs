@@ -1,0 +1,218 @@
+//! A transaction as a guard: it owns its sends, and its end consumes it.
+
+use std::collections::BTreeMap;
+
+use kommit_accumulator::{Delivery, TransactionNumber};
+use kommit_protocol::units::TopicPartition;
+use kommit_txn_manager::{ConsumerGroupMetadata, OffsetAndMetadata, TransactionError};
+
+use crate::error::{AbortError, BeginError, CommitError, DeadProducer, OffsetsError, SendError, TrySendError};
+use crate::record::Record;
+use crate::transactional::{Ended, Ending, TransactionalProducer};
+
+/// An open transaction.
+///
+/// Records are sent through it, so a send before `begin` or after the end does not compile; nor does a send beside a running `commit`, or
+/// a second transaction. Dropped without an end, it is aborted by the next [`begin`](TransactionalProducer::begin), or when the producer
+/// is closed; dropping never blocks.
+#[derive(Debug)]
+#[must_use = "a transaction that is dropped is aborted"]
+pub struct Transaction<'p> {
+    producer: &'p mut TransactionalProducer,
+    number: TransactionNumber,
+}
+
+impl<'p> Transaction<'p> {
+    pub(crate) fn new(producer: &'p mut TransactionalProducer, number: TransactionNumber) -> Self {
+        Self { producer, number }
+    }
+
+    /// Puts a record into its batch, waiting up to `max.block.ms` for the topic's metadata and for memory together. The returned [`Delivery`]
+    /// tells where the record was written; a commit waits for it in any case, and does not succeed unless it did.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: the record is in no batch and will not be written.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready sends nothing.
+    pub async fn send(&self, record: Record<'_>) -> Result<Delivery, SendError> {
+        let sent = self.producer.client.send(record, Some(self.number)).await;
+        if let Err(error) = &sent {
+            self.producer.client.condemn(error);
+        }
+        sent
+    }
+
+    /// As [`send`](Transaction::send), without waiting: when the topic is not known yet, or memory is short, the record comes back.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`]: the record back, or the error that it would have got.
+    pub fn try_send<'r>(&self, record: Record<'r>) -> Result<Delivery, TrySendError<'r>> {
+        let sent = self.producer.client.try_send(record, Some(self.number));
+        if let Err(TrySendError::Failed(error)) = &sent {
+            self.producer.client.condemn(error);
+        }
+        sent
+    }
+
+    /// Commits consumer offsets together with the records: each is the next offset to read (P-29).
+    ///
+    /// # Errors
+    ///
+    /// [`OffsetsError`]: the transaction can only be aborted, or the answer did not come within `max.block.ms`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the request running; whether the offsets are part of the transaction is then known only to its end.
+    pub async fn send_offsets(
+        &self,
+        offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
+        group: ConsumerGroupMetadata,
+    ) -> Result<(), OffsetsError> {
+        self.producer.send_offsets(group, offsets).await
+    }
+
+    /// Makes everything that was sent visible, at once. Waits for all deliveries, then for the coordinator, up to `max.block.ms`.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`], a type for each thing that is left to do: *must abort*, *in doubt*, *dead*.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the commit running (P-34). The next [`begin`](TransactionalProducer::begin) waits for its outcome, which is
+    /// then not told any more.
+    pub async fn commit(self) -> Result<(), CommitError<'p>> {
+        self.end(Ending::Commit).await
+    }
+
+    /// Makes everything that was sent invisible for ever. Records that were not sent yet are not sent any more.
+    ///
+    /// # Errors
+    ///
+    /// [`AbortError`]: not finished within `max.block.ms`, or the producer is dead. The transaction is not committed in either case.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the abort running; the next [`begin`](TransactionalProducer::begin) waits for it.
+    pub async fn abort(self) -> Result<(), AbortError<'p>> {
+        abort(self.producer).await
+    }
+
+    async fn end(self, how: Ending) -> Result<(), CommitError<'p>> {
+        let producer = self.producer;
+        if let Err(BeginError::Closed) = producer.ask_to_end(how) {
+            return Err(CommitError::Dead(DeadProducer::closed(how)));
+        }
+        commit_outcome(producer).await
+    }
+}
+
+async fn commit_outcome(producer: &mut TransactionalProducer) -> Result<(), CommitError<'_>> {
+    match producer.await_end().await {
+        Ended::Committed => Ok(()),
+        Ended::MustAbort(error) => Err(CommitError::MustAbort(MustAbort { producer, error })),
+        Ended::Dead(dead) => Err(CommitError::Dead(dead)),
+        Ended::NotYet => {
+            let diagnosis = producer.client.diagnosis().await;
+            Err(CommitError::InDoubt(InDoubt { producer, diagnosis }))
+        }
+        Ended::Aborted => {
+            let text = "a commit was answered with an abort".into();
+            Err(CommitError::MustAbort(MustAbort { producer, error: TransactionError::IllegalState(text) }))
+        }
+    }
+}
+
+async fn abort(producer: &mut TransactionalProducer) -> Result<(), AbortError<'_>> {
+    if let Err(BeginError::Closed) = producer.ask_to_end(Ending::Abort) {
+        return Err(AbortError::Dead(DeadProducer::closed(Ending::Abort)));
+    }
+    abort_outcome(producer).await
+}
+
+async fn abort_outcome(producer: &mut TransactionalProducer) -> Result<(), AbortError<'_>> {
+    match producer.await_end().await {
+        Ended::Aborted | Ended::Committed => Ok(()),
+        Ended::Dead(dead) => Err(AbortError::Dead(dead)),
+        Ended::MustAbort(_) | Ended::NotYet => {
+            let diagnosis = producer.client.diagnosis().await;
+            Err(AbortError::Unfinished(UnfinishedAbort { producer, diagnosis }))
+        }
+    }
+}
+
+/// A transaction that did not commit and cannot: nothing of it is visible, and only its abort is left.
+#[derive(Debug)]
+pub struct MustAbort<'p> {
+    producer: &'p mut TransactionalProducer,
+    error: TransactionError,
+}
+
+impl<'p> MustAbort<'p> {
+    /// Why the transaction cannot be committed.
+    pub fn error(&self) -> &TransactionError {
+        &self.error
+    }
+
+    /// Aborts it, after which the producer can begin again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transaction::abort`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Transaction::abort`].
+    pub async fn abort(self) -> Result<(), AbortError<'p>> {
+        abort(self.producer).await
+    }
+}
+
+/// A commit whose outcome is not known yet: it was asked for, and `max.block.ms` passed without an answer. It is never turned into an
+/// abort; the same commit goes on in the background.
+#[derive(Debug)]
+pub struct InDoubt<'p> {
+    producer: &'p mut TransactionalProducer,
+    pub(crate) diagnosis: String,
+}
+
+impl<'p> InDoubt<'p> {
+    /// Waits again, up to `max.block.ms`, for the outcome of the same commit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transaction::commit`]; still in doubt when the time passed again.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Transaction::commit`].
+    pub async fn resolve(self) -> Result<(), CommitError<'p>> {
+        commit_outcome(self.producer).await
+    }
+}
+
+/// An abort that was not answered within `max.block.ms`. It goes on in the background; the transaction will not be committed.
+#[derive(Debug)]
+pub struct UnfinishedAbort<'p> {
+    producer: &'p mut TransactionalProducer,
+    pub(crate) diagnosis: String,
+}
+
+impl<'p> UnfinishedAbort<'p> {
+    /// Waits again, up to `max.block.ms`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transaction::abort`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Transaction::abort`].
+    pub async fn wait(self) -> Result<(), AbortError<'p>> {
+        abort_outcome(self.producer).await
+    }
+}

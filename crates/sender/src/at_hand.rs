@@ -1,0 +1,194 @@
+//! The transactional request that is being taken care of: at most one per producer, and while there is one no batch is drained (S-26).
+//!
+//! Where the reference blocks for a node or sleeps for a back-off, the request waits here, with a deadline.
+
+use kommit_accumulator::{Consequence, SendError, SendErrorKind};
+use kommit_network::{ConnectionId, Outcome};
+use kommit_protocol::time::{Instant, Now};
+use kommit_protocol::units::NodeId;
+use kommit_txn_manager::{Answer, Batches, CoordinatorType, StateName, TransactionalRequest};
+
+use crate::core::SenderCore;
+use crate::run_once::fatal;
+use crate::transactional_wire;
+
+/// Where the transactional request stands.
+#[derive(Debug)]
+pub(crate) enum AtHand {
+    /// There is none.
+    Idle,
+    /// Its back-off runs (S-33, S-36).
+    WaitingForTime { request: Box<TransactionalRequest>, until: Instant },
+    /// Its broker is being connected (S-30).
+    WaitingForNode { request: Box<TransactionalRequest>, node: NodeId, until: Instant },
+    /// It was sent, and its answer is awaited (S-34).
+    WaitingForAnswer,
+}
+
+impl SenderCore {
+    /// `maybeSendAndPollTransactionalRequest()`. Returns when this is due again, or `None` when there is no request and batches may go.
+    pub(crate) fn send_transactional_request(&mut self, now: Now) -> Option<Instant> {
+        loop {
+            match std::mem::replace(&mut self.at_hand, AtHand::Idle) {
+                AtHand::WaitingForAnswer => {
+                    self.at_hand = AtHand::WaitingForAnswer;
+                    return Some(Instant::NEVER);
+                }
+                AtHand::WaitingForTime { request, until } if now.instant < until => {
+                    self.at_hand = AtHand::WaitingForTime { request, until };
+                    return Some(until);
+                }
+                AtHand::WaitingForTime { request, .. } => self.take_to_node(request, now),
+                AtHand::WaitingForNode { request, node, until } => {
+                    if let Some(due) = self.send_or_wait(request, node, until, now) {
+                        return Some(due);
+                    }
+                }
+                AtHand::Idle => {
+                    self.abort_undrained_batches();
+                    let request = Box::new(self.next_request()?);
+                    let until = now.instant + request.retry_after();
+                    self.at_hand = AtHand::WaitingForTime { request, until };
+                }
+            }
+        }
+    }
+
+    /// S-27: what was not drained of a transaction that cannot commit fails now.
+    fn abort_undrained_batches(&mut self) {
+        let Some(txn) = self.txn.as_ref() else { return };
+        let error = match (txn.state(), txn.abortable_error()) {
+            (StateName::AbortableError, Some(error)) => fatal(error).with_consequence(Consequence::MustAbort),
+            (StateName::Aborting, _) => SendError::new(SendErrorKind::TransactionAborted),
+            _ => return,
+        };
+        self.drainer.abort_undrained(error);
+    }
+
+    /// S-28, T-40: the end of a transaction is asked for only when no batch is incomplete.
+    fn next_request(&mut self) -> Option<TransactionalRequest> {
+        let batches = match self.drainer.nothing_incomplete() {
+            Some(_proof) => Batches::AllComplete,
+            None => Batches::SomeIncomplete,
+        };
+        self.txn.as_mut()?.next_request(batches)
+    }
+
+    /// S-29, S-32: the coordinator, or any broker.
+    fn take_to_node(&mut self, request: Box<TransactionalRequest>, now: Now) {
+        let target = match request.coordinator() {
+            Some(of) => self.coordinator_node(of, now),
+            None => self.network.least_loaded_node(now.instant),
+        };
+        let until = now.instant + self.config.request_timeout;
+        match target {
+            Some(node) => self.at_hand = AtHand::WaitingForNode { request, node, until },
+            None if request.coordinator().is_some() => self.find_coordinator_and_retry(request),
+            None => self.put_back(request),
+        }
+    }
+
+    fn coordinator_node(&mut self, of: CoordinatorType, now: Now) -> Option<NodeId> {
+        let node = self.txn.as_ref()?.coordinator(of)?;
+        let reachable = self.network.add_coordinator_node(node.id, &node.host, node.port, now.instant);
+        reachable.then_some(node.id)
+    }
+
+    /// S-30, S-31, S-34: sends when the node is ready; `None` when the request went somewhere else and the loop goes on.
+    fn send_or_wait(
+        &mut self,
+        request: Box<TransactionalRequest>,
+        node: NodeId,
+        until: Instant,
+        now: Now,
+    ) -> Option<Instant> {
+        if self.network.ready(node, now.instant) {
+            if request.coordinator() == Some(CoordinatorType::Transaction) {
+                self.coordinator_ready(node);
+            }
+            self.send_request(request, node, now);
+            return Some(Instant::NEVER);
+        }
+        if self.network.connection_failed(node) || now.instant >= until {
+            tracing::debug!(node = node.0, "the broker for a transactional request cannot be reached");
+            self.find_coordinator_and_retry(request);
+            return None;
+        }
+        self.at_hand = AtHand::WaitingForNode { request, node, until };
+        Some(until)
+    }
+
+    fn send_request(&mut self, request: Box<TransactionalRequest>, node: NodeId, now: Now) {
+        match transactional_wire::send(&mut self.network, node, request, now.instant) {
+            Ok(()) => self.at_hand = AtHand::WaitingForAnswer,
+            Err(request) => self.put_back(request),
+        }
+    }
+
+    /// S-36: look the coordinator up again, or ask for newer metadata; the request goes back into the queue as a retry.
+    fn find_coordinator_and_retry(&mut self, request: Box<TransactionalRequest>) {
+        if request.coordinator().is_none() {
+            self.network.request_update();
+            return self.put_back(request);
+        }
+        if let Some(txn) = self.txn.as_mut() {
+            txn.find_coordinator_and_put_back(*request);
+        }
+    }
+
+    fn put_back(&mut self, request: Box<TransactionalRequest>) {
+        if let Some(txn) = self.txn.as_mut() {
+            txn.put_back(*request);
+        }
+    }
+
+    /// The transactional request at hand has come to its end (2.7, 2.11).
+    pub(crate) fn transactional_request_ended(
+        &mut self,
+        request: TransactionalRequest,
+        connection: ConnectionId,
+        result: Outcome,
+        now: Now,
+    ) {
+        self.at_hand = AtHand::Idle;
+        let Some(txn) = self.txn.as_mut() else { return };
+        let answer = match result {
+            Outcome::Response { version, body, .. } => match transactional_wire::decode(request.kind(), version, body) {
+                Ok(response) => Answer::Response(response),
+                Err(error) => {
+                    self.network.protocol_error(connection, &error.to_string(), now.instant);
+                    Answer::Undecodable
+                }
+            },
+            Outcome::TimedOut { .. } => Answer::TimedOut,
+            Outcome::Disconnected { .. } | Outcome::Written => Answer::Disconnected,
+            Outcome::VersionMismatch { .. } => Answer::VersionMismatch,
+            Outcome::AuthenticationFailed { reason } => {
+                txn.authentication_failed(&reason);
+                return;
+            }
+        };
+        if let Some(features) = self.network.finalized_features() {
+            txn.features(features_of(features));
+        }
+        txn.answered(request, answer);
+    }
+
+    /// T-62: what the coordinator speaks decides whether an epoch can be bumped.
+    fn coordinator_ready(&mut self, node: NodeId) {
+        let support = transactional_wire::epoch_bump_support(&self.network, node);
+        if let Some(txn) = self.txn.as_mut() {
+            txn.coordinator_ready(support);
+            if let Some(features) = self.network.finalized_features() {
+                txn.features(features_of(features));
+            }
+        }
+    }
+}
+
+fn features_of(features: kommit_network::FinalizedFeatures) -> kommit_txn_manager::FinalizedFeatures {
+    kommit_txn_manager::FinalizedFeatures {
+        epoch: features.epoch,
+        transaction_version: features.transaction_version,
+    }
+}
