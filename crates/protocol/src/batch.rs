@@ -18,8 +18,8 @@ pub mod record;
 
 pub use control::{ControlType, EndTransactionMarker, end_transaction_marker};
 pub use header::{
-    BatchHeader, HeaderFields, encode_batch, finish_crc, records_crc, set_base_offset, verify_crc,
-    write_header,
+    BatchHeader, HeaderFields, IllegalHeader, encode_batch, finish_crc, records_crc, set_base_offset,
+    verify_crc, write_header,
 };
 pub use reader::{BatchView, Batches, RecordHeader, RecordView, Records, batches};
 pub use record::{HeaderRef, RecordFields, batch_upper_bound, put_record, record_len, record_upper_bound};

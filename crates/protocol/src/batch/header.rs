@@ -1,6 +1,7 @@
 //! The fixed part of a batch and its checksum: written in place, read with all the checks of W-2.
 
 use bytes::Bytes;
+use thiserror::Error;
 
 use super::checksum::combine;
 use super::{
@@ -50,6 +51,49 @@ impl Default for HeaderFields {
             base_sequence: None,
             record_count: 0,
         }
+    }
+}
+
+/// A header that no broker would accept from a producer (W-8, W-10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum IllegalHeader {
+    /// A transaction has an owner.
+    #[error("a transactional batch needs a producer id")]
+    TransactionWithoutProducerId,
+    /// A producer id comes with its generation.
+    #[error("a batch with a producer id needs a producer epoch")]
+    ProducerIdWithoutEpoch,
+    /// Records of a known producer are numbered; markers are not.
+    #[error("a batch with a producer id needs a base sequence")]
+    ProducerIdWithoutSequence,
+    /// Only -1 stands for an unknown time.
+    #[error("a batch has the negative timestamp {0}")]
+    NegativeTimestamp(Timestamp),
+}
+
+impl HeaderFields {
+    /// Whether the fields fit together (W-8, W-10): asked when a batch is closed or stamped.
+    pub fn check(&self) -> Result<(), IllegalHeader> {
+        for timestamp in [self.base_timestamp, self.max_timestamp] {
+            if timestamp < Timestamp::NONE {
+                return Err(IllegalHeader::NegativeTimestamp(timestamp));
+            }
+        }
+        if self.producer_id == ProducerId::NONE {
+            let is_transactional = self.attributes.is_transactional();
+            return if is_transactional {
+                Err(IllegalHeader::TransactionWithoutProducerId)
+            } else {
+                Ok(())
+            };
+        }
+        if self.producer_epoch < ProducerEpoch::FIRST {
+            return Err(IllegalHeader::ProducerIdWithoutEpoch);
+        }
+        if self.base_sequence.is_none() && !self.attributes.is_control() {
+            return Err(IllegalHeader::ProducerIdWithoutSequence);
+        }
+        Ok(())
     }
 }
 
@@ -329,5 +373,30 @@ mod tests {
             parse_with(RECORD_COUNT.start, &[0xff; 4]),
             Err(BatchError::NegativeRecordCount(-1))
         );
+    }
+
+    /// W-8, W-10: a transaction needs a producer id, an id needs epoch and sequence, and times are not negative.
+    #[test]
+    fn fields_that_do_not_fit_together_are_found() {
+        assert_eq!(fields().check(), Ok(()));
+        assert_eq!(HeaderFields::default().check(), Ok(()));
+        let check = |change: fn(&mut HeaderFields)| {
+            let mut fields = fields();
+            change(&mut fields);
+            fields.check()
+        };
+        let without_id = check(|fields| fields.producer_id = ProducerId::NONE);
+        assert_eq!(without_id, Err(IllegalHeader::TransactionWithoutProducerId));
+        let without_epoch = check(|fields| fields.producer_epoch = ProducerEpoch::NONE);
+        assert_eq!(without_epoch, Err(IllegalHeader::ProducerIdWithoutEpoch));
+        let without_sequence = check(|fields| fields.base_sequence = None);
+        assert_eq!(without_sequence, Err(IllegalHeader::ProducerIdWithoutSequence));
+        let marker = check(|fields| {
+            fields.base_sequence = None;
+            fields.attributes = fields.attributes.control();
+        });
+        assert_eq!(marker, Ok(()));
+        let negative = check(|fields| fields.base_timestamp = Timestamp(-2));
+        assert_eq!(negative, Err(IllegalHeader::NegativeTimestamp(Timestamp(-2))));
     }
 }

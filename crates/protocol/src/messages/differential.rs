@@ -222,3 +222,43 @@ impl Visit for Hostile {
 fn hostile_bytes_are_errors() {
     visit_all(&mut Hostile { random: Random(2) });
 }
+
+/// The versions that the reference does not know, by their difference from the version before.
+#[test]
+fn the_newest_versions_differ_as_the_schemas_say() {
+    let topic_id = crate::units::TopicId([7; 16]);
+    let with_id = [&[7; 16][..], &[1, 0]].concat();
+    let at_10 = |key: ApiKey| key.version(10);
+
+    let topic = OffsetCommitRequestTopic {
+        topic_id,
+        ..Default::default()
+    };
+    assert_eq!(encoded(&topic, at_10(ApiKey::OffsetCommit)), with_id);
+    let topic = OffsetCommitResponseTopic {
+        topic_id,
+        ..Default::default()
+    };
+    assert_eq!(encoded(&topic, at_10(ApiKey::OffsetCommit)), with_id);
+    let topic = OffsetFetchRequestTopic {
+        topic_id,
+        ..Default::default()
+    };
+    assert_eq!(encoded(&topic, at_10(ApiKey::OffsetFetch)), with_id);
+    let topic = OffsetFetchResponseTopic {
+        topic_id,
+        ..Default::default()
+    };
+    assert_eq!(encoded(&topic, at_10(ApiKey::OffsetFetch)), with_id);
+
+    let marker = WriteTxnMarkersRequestMarker {
+        transaction_version: 2,
+        ..Default::default()
+    };
+    let mut expected = encoded(&marker, ApiKey::WriteTxnMarkers.version(1)).to_vec();
+    expected.insert(expected.len() - 1, 2);
+    assert_eq!(encoded(&marker, ApiKey::WriteTxnMarkers.version(2)), expected);
+
+    let (request, bytes) = sampled::<ListOffsetsRequest>(&mut Random(3), ApiKey::ListOffsets.version(10));
+    assert_eq!(encoded(&request, ApiKey::ListOffsets.version(11)), bytes);
+}
