@@ -45,6 +45,27 @@ enum Phase {
 }
 
 /// The connections and the metadata of one producer. `T` is what the sender wants with a request; it comes back with the completion.
+///
+/// ```
+/// use kommit_network::{BrokerAddress, NetAction, NetEvent, Network, NetworkConfig};
+/// use kommit_protocol::time::Instant;
+///
+/// let bootstrap = BrokerAddress::parse_list("localhost:9092")?;
+/// let mut network = Network::<&str>::new(NetworkConfig::default(), bootstrap);
+/// let (mut actions, mut completed) = (Vec::new(), Vec::new());
+///
+/// // The first turn wants metadata, and so a connection.
+/// let deadline = network.turn(Instant::ORIGIN, &mut actions, &mut completed);
+/// let Some(NetAction::Connect(id, address)) = actions.pop() else { panic!("{actions:?}") };
+/// assert_eq!(address.to_string(), "localhost:9092");
+///
+/// // Whoever carries actions out tells what came of them. Then comes the next turn.
+/// assert!(deadline < Instant::NEVER);
+/// network.event(NetEvent::Connected(id), Instant::from_millis(3));
+/// network.turn(Instant::from_millis(3), &mut actions, &mut completed);
+/// assert!(matches!(actions[..], [NetAction::Write(..)]));
+/// # Ok::<(), kommit_network::AddressError>(())
+/// ```
 #[derive(Debug)]
 pub struct Network<T> {
     config: NetworkConfig,

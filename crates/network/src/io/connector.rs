@@ -49,16 +49,14 @@ impl Default for TcpConnector {
 }
 
 impl TcpConnector {
-    /// N-16: only addresses of the family of the first result are kept.
+    /// All addresses of the host, of both families: where "localhost" means `::1` first, a broker that listens only on IPv4 is
+    /// found nevertheless. (The reference keeps only the family of the first address, but gets IPv4 first, N-16.)
     async fn resolve(address: &BrokerAddress) -> io::Result<Vec<SocketAddr>> {
-        let all = lookup_host((&*address.host, address.port)).await;
-        let all: Vec<SocketAddr> = all
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot resolve the host: {error}")))?
-            .collect();
-        let is_v4 = all.first().is_some_and(SocketAddr::is_ipv4);
-        Ok(all
-            .into_iter()
-            .filter(|candidate| candidate.is_ipv4() == is_v4)
+        let failed =
+            |error: io::Error| io::Error::new(error.kind(), format!("cannot resolve the host: {error}"));
+        Ok(lookup_host((&*address.host, address.port))
+            .await
+            .map_err(failed)?
             .collect())
     }
 

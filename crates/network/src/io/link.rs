@@ -76,6 +76,7 @@ impl Link {
             written: 0,
         };
         let failure = tokio::select! {
+            biased;
             failure = reader.run(&events) => failure,
             failure = writer.run(&events) => {
                 // Answers that came before the end are still answers (N-25). A peer that does not end its side is not waited for.

@@ -10,3 +10,6 @@ mod memory;
 pub use connector::{BoxedRead, BoxedWrite, Connector, TcpConnector};
 pub use links::{Links, LinksConfig};
 pub use memory::{MemoryConnector, MemoryListener, MemoryStream};
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ use crate::cluster::{ClusterSnapshot, PartitionSnapshot, TopicSnapshot};
 const MAX_BROKERS: usize = 10_000;
 /// More partitions than any topic has; also the bound of a partition's number.
 const MAX_PARTITIONS: usize = 200_000;
+/// Brokers number partitions without gaps. Some may be missing from a response, but the table of a topic stays in proportion to it.
+const MAX_GAPS_PER_PARTITION: usize = 8;
 /// Metadata of this version and later carries leader epochs that can be relied on (N-57).
 const FIRST_RELIABLE_EPOCHS: i16 = 9;
 
@@ -246,10 +248,15 @@ fn implausible(response: &MetadataResponse) -> Option<String> {
         ));
     }
     for topic in &response.topics {
+        let bound = topic
+            .partitions
+            .len()
+            .saturating_mul(1 + MAX_GAPS_PER_PARTITION)
+            .min(MAX_PARTITIONS);
         let bad = topic
             .partitions
             .iter()
-            .find(|partition| position(partition) >= MAX_PARTITIONS);
+            .find(|partition| position(partition) >= bound);
         if let Some(partition) = bad {
             return Some(format!(
                 "its metadata names a partition {}",

@@ -119,7 +119,9 @@ impl<T> Network<T> {
                         oldest = Some((last_attempt, node));
                     }
                 }
-                ConnectionState::Disconnected | ConnectionState::Ready | ConnectionState::Draining => {}
+                // A node that is changing its address is no reason to give up the cluster (N-61 a).
+                ConnectionState::Draining => readiness = Readiness::SomeNodeIsReady,
+                ConnectionState::Disconnected | ConnectionState::Ready => {}
             }
         }
         let node = fewest

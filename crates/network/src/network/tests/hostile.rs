@@ -191,7 +191,10 @@ fn implausible_metadata_is_not_believed() {
     negative.topics = vec![topic("orders", vec![partition(-1, 1, 3)])];
     let mut sparse = cluster(3);
     sparse.topics = vec![topic("orders", vec![partition(i32::MAX, 1, 3)])];
+    let mut gaps = cluster(3);
+    gaps.topics = vec![topic("orders", vec![partition(0, 1, 3), partition(18, 1, 3)])]; // 2 partitions, (1 + 8) × 2 places
     for (response, reason) in [
+        (gaps, "a partition 18"),
         (many, "10001 brokers"),
         (negative, "a partition -1"),
         (sparse, "a partition 2147483647"),
@@ -201,6 +204,26 @@ fn implausible_metadata_is_not_believed() {
         expect_cut(&mut play, asked.id, reason);
         assert!(play.network.cluster().is_bootstrap());
     }
+}
+
+/// Malicious broker suite: partitions missing, and named twice.
+#[test]
+fn a_partition_that_is_missing_has_no_leader() {
+    let (mut play, asked) = asked_for_metadata();
+    let mut response = cluster(3);
+    response.topics = vec![topic(
+        "orders",
+        vec![partition(3, 2, 1), partition(1, 1, 1), partition(1, 2, 2)],
+    )];
+    play.answer(&asked, &response);
+    let cluster = play.network.cluster();
+    assert_eq!(cluster.partition_count("orders"), Some(4));
+    let leaders: Vec<_> = cluster.topics["orders"]
+        .partitions
+        .iter()
+        .map(|p| p.leader.map(|node| node.0))
+        .collect();
+    assert_eq!(leaders, [None, Some(2), None, Some(2)]);
 }
 
 /// Malicious broker suite: empty, endless or impossible addresses, and our own negative ids, are left out.

@@ -266,7 +266,8 @@ fn a_leader_hint_is_taken_when_it_is_newer() {
         (hint(0, 2, -1), &nodes),
     ] {
         assert_eq!(
-            play.network.update_leadership(&[refused.clone()], with),
+            play.network
+                .update_leadership(std::slice::from_ref(&refused), with),
             [],
             "{refused:?}"
         );
