@@ -171,6 +171,12 @@ impl Coordinators {
         self.transactions.take_markers()
     }
 
+    /// Whether a marker is still to be written. Ask before a marker that had to wait is written: a coordinator that moved since
+    /// has issued its own, and a late copy could end a later transaction (B-69).
+    pub fn is_marker_outstanding(&self, marker: &MarkerWrite) -> bool {
+        self.transactions.is_outstanding(marker)
+    }
+
     /// Lets a marker in a partition of `__consumer_offsets` decide the offsets that wait for it (B-119).
     pub fn apply_offsets_marker(&mut self, marker: &MarkerWrite) {
         self.groups.apply_marker(marker);

@@ -121,6 +121,18 @@ impl TransactionCoordinator {
         std::mem::take(&mut self.markers)
     }
 
+    /// B-69: whether a marker that was taken is still to be written: a moved coordinator has replaced those of its predecessor,
+    /// and a late copy could end a transaction that came afterwards.
+    pub(super) fn is_outstanding(&self, marker: &MarkerWrite) -> bool {
+        let id = &*marker.transactional_id;
+        let is_current = self.shard_epochs.get(&shard_number(id)) == Some(&marker.coordinator_epoch);
+        is_current
+            && self
+                .transactions
+                .get(id)
+                .is_some_and(|transaction| transaction.lacks(marker))
+    }
+
     /// B-94: the partition has its marker, or does not exist any more. Unknown and repeated notes are ignored.
     pub(super) fn markers_written(&mut self, id: &str, partition: &TopicPartition, now: Now) {
         let Some((id, transaction)) = self.find(id) else {

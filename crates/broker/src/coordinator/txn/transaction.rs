@@ -135,6 +135,16 @@ impl Transaction {
             .collect()
     }
 
+    /// Whether the marker belongs to the transaction that is ending, and its partition has none yet.
+    pub(super) fn lacks(&self, marker: &MarkerWrite) -> bool {
+        self.decided().is_some_and(|(ending, outcome)| {
+            outcome == marker.outcome
+                && self.producer_id == marker.identity.id
+                && self.epoch == Some(marker.identity.epoch)
+                && ending.unwritten.contains(&marker.topic_partition)
+        })
+    }
+
     /// The transaction whose outcome is decided, if there is one.
     fn decided(&self) -> Option<(&Ending, MarkerOutcome)> {
         match &self.state {

@@ -160,3 +160,28 @@ fn a_refused_completion_is_made_up_for() {
         .set_transaction_log(TransactionLog::Writable, world.now);
     assert_eq!(world.state("t"), "CompleteCommit");
 }
+
+/// B-69: a marker that waited too long is not wanted any more: not after a move, and not after it was written.
+#[test]
+fn a_marker_that_waited_through_a_move_is_not_wanted() {
+    let mut world = world_with_commit();
+    let early = world.coordinators.take_markers();
+    assert!(
+        early
+            .iter()
+            .all(|marker| world.coordinators.is_marker_outstanding(marker))
+    );
+    world.shard_mut("t").coordinator_epoch = 1;
+    world.pass(1);
+    assert!(
+        !early
+            .iter()
+            .any(|marker| world.coordinators.is_marker_outstanding(marker))
+    );
+    let late = world.write_markers();
+    assert!(
+        !late
+            .iter()
+            .any(|marker| world.coordinators.is_marker_outstanding(marker))
+    );
+}

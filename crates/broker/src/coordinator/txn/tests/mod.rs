@@ -6,3 +6,4 @@ mod init;
 mod markers;
 mod partitions;
 mod queries;
+mod walk;
