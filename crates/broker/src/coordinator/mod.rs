@@ -1,6 +1,6 @@
 //! The two coordinators of the cluster behind one value: transactions and groups.
 //!
-//! Reading order: [`interface`] (what passes in and out), [`txn`] (transactional ids), [`group`] (groups and their offsets),
+//! Reading order: [`interface`] (what passes in and out), `txn` (transactional ids), `group` (groups and their offsets),
 //! `lookup` (who coordinates). The rest of the broker calls [`Coordinators`] synchronously and takes markers from it. No
 //! clock, no sockets, no partition logs; nothing from the client crates, whose judge this is.
 
