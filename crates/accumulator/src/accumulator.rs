@@ -161,6 +161,7 @@ impl Accumulator {
         let entry = Entry {
             gate: &self.gate,
             incomplete: &self.incomplete,
+            batch_size: self.config.batch_size,
             transaction,
             now,
         };

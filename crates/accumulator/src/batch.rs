@@ -103,6 +103,8 @@ impl Stamp {
 pub(crate) struct OpenBatch {
     promise: Promise,
     page: Page,
+    /// The size at which the batch is full; a first record may exceed it, up to the page's size.
+    limit: usize,
     created: Instant,
     base_timestamp: Timestamp,
     max_timestamp: Timestamp,
@@ -110,13 +112,22 @@ pub(crate) struct OpenBatch {
 }
 
 impl OpenBatch {
-    pub(crate) fn new(promise: Promise, mut page: Page, base_timestamp: Timestamp, created: Instant) -> Self {
+    /// A batch of at most `batch_size` bytes, or of a single larger record.
+    pub(crate) fn new(
+        promise: Promise,
+        mut page: Page,
+        batch_size: usize,
+        base_timestamp: Timestamp,
+        created: Instant,
+    ) -> Self {
         let buffer = page.buffer_mut();
         buffer.clear();
         buffer.resize(HEADER_LEN, 0);
+        let limit = batch_size.min(page.size());
         Self {
             promise,
             page,
+            limit,
             created,
             base_timestamp,
             max_timestamp: base_timestamp,
@@ -133,7 +144,12 @@ impl OpenBatch {
             value: record.value,
             headers: record.headers,
         };
-        if self.written() + record_len(&fields) > self.page.size() {
+        let room_until = if self.records == 0 {
+            self.page.size()
+        } else {
+            self.limit
+        };
+        if self.written() + record_len(&fields) > room_until {
             return None;
         }
         put_record(self.page.buffer_mut(), &fields);
@@ -148,9 +164,9 @@ impl OpenBatch {
         Some(Delivery::new(Arc::clone(self.promise.completion()), index, facts))
     }
 
-    /// not a byte is left.
+    /// there is no room for any other record.
     pub(crate) fn is_full(&self) -> bool {
-        self.written() >= self.page.size()
+        self.written() >= self.limit
     }
 
     /// The bytes of the batch so far, header included.
@@ -248,6 +264,7 @@ impl ClosedBatch {
             base_timestamp,
             max_timestamp,
             records,
+            ..
         } = self.batch;
         let contents = Contents {
             base_timestamp,

@@ -93,6 +93,7 @@ pub(crate) enum Fill {
 pub(crate) struct Entry<'a> {
     pub(crate) gate: &'a SendGate,
     pub(crate) incomplete: &'a Arc<Incomplete>,
+    pub(crate) batch_size: usize,
     pub(crate) transaction: Option<TransactionNumber>,
     pub(crate) now: Now,
 }
@@ -319,7 +320,7 @@ impl QueueState {
             return;
         }
         let promise = Promise::counted(topic_partition.clone(), Arc::clone(entry.incomplete));
-        let mut open = OpenBatch::new(promise, own, timestamp, entry.now.instant);
+        let mut open = OpenBatch::new(promise, own, entry.batch_size, timestamp, entry.now.instant);
         let first = open.append(record, timestamp);
         appended.result = Ok(first.expect("a page has room for the record that it was brought for"));
         appended.grown_by = open.written();
