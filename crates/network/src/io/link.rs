@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use kommit_protocol::frame::FrameSplitter;
+use kommit_protocol::frame::{FrameError, FrameSplitter};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 
@@ -129,7 +129,7 @@ impl Reading {
                 self.arrived = self
                     .splitter
                     .next()
-                    .map_err(|error| LinkFailure::Frame(error.to_string().into()))?;
+                    .map_err(|error| LinkFailure::Frame(no_frame(error).into()))?;
             }
             if self.arrived.is_none() {
                 return Ok(());
@@ -198,6 +198,21 @@ impl Writing {
             }
         }
         self.write.flush().await
+    }
+}
+
+/// The first four bytes of what is no frame often tell what it is.
+fn no_frame(error: FrameError) -> String {
+    let begins = match error {
+        FrameError::Negative(length) => length.to_be_bytes(),
+        FrameError::TooLarge { len, .. } => u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes(),
+    };
+    match begins {
+        [0x15 | 0x16, 3, ..] => format!("{error} (it begins like TLS)"),
+        text if text.iter().all(u8::is_ascii_graphic) => {
+            format!("{error} (it begins with \"{}\")", String::from_utf8_lossy(&text))
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kommit_protocol::time::Instant;
 use kommit_protocol::units::NodeId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -12,6 +13,8 @@ use tokio::sync::mpsc::Receiver;
 use super::*;
 use crate::address::BrokerAddress;
 use crate::boundary::{ConnectionId, LinkFailure, NetAction, NetEvent};
+use crate::config::NetworkConfig;
+use crate::network::Network;
 
 const ID: ConnectionId = ConnectionId {
     node: NodeId(1),
@@ -281,4 +284,68 @@ async fn an_unknown_host_cannot_be_resolved() {
         panic!("such a host does not exist")
     };
     assert!(reason.starts_with("cannot resolve the host"), "{reason}");
+}
+
+/// Carries out what a network wants against one address, for so long, and gives what it says about failures.
+async fn failures_of(port: u16) -> String {
+    let bootstrap = vec![BrokerAddress::new("127.0.0.1", port)];
+    let mut network = Network::<()>::new(NetworkConfig::default(), bootstrap);
+    let (mut links, mut events) = Links::new(Arc::new(TcpConnector::default()), LinksConfig::default());
+    let (mut actions, mut completed) = (Vec::new(), Vec::new());
+    while network.last_failures().is_empty() {
+        network.turn(Instant::ORIGIN, &mut actions, &mut completed);
+        actions.drain(..).for_each(|action| links.apply(action));
+        let event = tokio::time::timeout(Duration::from_secs(10), events.recv()).await;
+        network.event(event.expect("in time").expect("the links live"), Instant::ORIGIN);
+    }
+    network
+        .last_failures()
+        .iter()
+        .map(|(_, reason)| reason.replace(&format!(":{port}"), ":PORT"))
+        .collect()
+}
+
+/// What answers there is told in words, with its address: a web server, a server that hangs up, a closed port.
+#[tokio::test]
+async fn what_is_no_broker_is_told_with_its_address() {
+    for (says, expected, hint) in [
+        (
+            &b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"[..],
+            "127.0.0.1:PORT does not answer like a Kafka broker: a frame declares",
+            "(it begins with \"HTTP\")",
+        ),
+        (
+            b"\x15\x03\x03\x00\x02\x02\x28",
+            "127.0.0.1:PORT does not answer like a Kafka broker",
+            "(it begins like TLS)",
+        ),
+        (
+            b"SSH-2.0-OpenSSH_9.6\r\n",
+            "127.0.0.1:PORT does not answer like a Kafka broker: a frame declares",
+            "(it begins with \"SSH-\")",
+        ),
+        (
+            b"",
+            "127.0.0.1:PORT closed the connection instead of answering",
+            "(does it expect TLS or SASL?)",
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 512]).await.unwrap() > 0, "the request");
+            stream.write_all(says).await.unwrap();
+        };
+        let (failures, ()) = tokio::join!(failures_of(port), server);
+        assert!(failures.starts_with(expected), "{failures}");
+        assert!(failures.ends_with(hint), "{failures}");
+    }
+    let port = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    assert_eq!(failures_of(port).await, "127.0.0.1:PORT: connection refused");
 }

@@ -1,6 +1,7 @@
 //! What happens because time passes: time-outs, idle connections, metadata updates, rebootstrap (N-14, N-19, N-27, N-60, N-61).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::time::Instant;
@@ -14,6 +15,9 @@ use crate::connection::{Connection, ConnectionState};
 use crate::failures::Cause;
 use crate::metadata::MetadataError;
 use crate::versions::VersionLimits;
+
+/// A shorter rebootstrap trigger would cut every connection before it can answer, in a busy loop.
+const LEAST_TRIGGER: Duration = Duration::from_millis(100);
 
 impl<T> Network<T> {
     /// Does everything that is due, and hands out all actions and completions since the last turn. Gives the next deadline.
@@ -123,7 +127,9 @@ impl<T> Network<T> {
     fn rebootstrap_at(&self) -> Option<Instant> {
         match self.config.recovery {
             RecoveryStrategy::None => None,
-            RecoveryStrategy::Rebootstrap { trigger } => Some(self.metadata.attempts_since()? + trigger),
+            RecoveryStrategy::Rebootstrap { trigger } => {
+                Some(self.metadata.attempts_since()? + trigger.max(LEAST_TRIGGER))
+            }
         }
     }
 
@@ -199,6 +205,7 @@ impl<T> Network<T> {
         chances.min().unwrap_or(Instant::NEVER)
     }
 
+    /// When the first connection becomes overdue or idle, as far as is known now.
     fn next_timeout(&self) -> Instant {
         let timeout = self.config.request_timeout;
         let of_connection = |connection: &Connection<Purpose<T>>| {
@@ -210,10 +217,6 @@ impl<T> Network<T> {
         };
         let connections = self.connections.values().filter_map(of_connection);
         let idle = self.first_idle().map(|(deadline, _)| deadline);
-        connections
-            .chain(idle)
-            .chain(self.rebootstrap_at())
-            .min()
-            .unwrap_or(Instant::NEVER)
+        connections.chain(idle).min().unwrap_or(Instant::NEVER)
     }
 }

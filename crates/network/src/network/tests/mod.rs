@@ -94,7 +94,8 @@ impl Play {
         while self.actions.is_empty() {
             assert!(
                 self.deadline > self.now,
-                "a deadline in the past makes a busy loop"
+                "a deadline in the past makes a busy loop: {:?}",
+                self.network
             );
             assert!(!self.deadline.is_never(), "nothing will ever happen");
             self.now = self.deadline;

@@ -322,3 +322,26 @@ fn metadata_is_refreshed_when_it_is_too_old() {
     play.answer_versions();
     assert_eq!(play.asked_topics().1, ["orders"]);
 }
+
+/// C-33 allows a trigger of 0, which must not become a busy loop.
+#[test]
+fn a_rebootstrap_trigger_of_zero_makes_no_busy_loop() {
+    let recovery = crate::config::RecoveryStrategy::Rebootstrap {
+        trigger: Duration::ZERO,
+    };
+    let mut play = Play::new(NetworkConfig {
+        recovery,
+        ..NetworkConfig::default()
+    });
+    for _ in 0..100 {
+        play.sleep();
+        play.actions.clear();
+        play.now = play.now.max(play.deadline);
+        play.turn();
+    }
+    assert!(
+        play.now >= Instant::from_millis(1_000 + 100 * 50),
+        "{:?}",
+        play.now
+    );
+}
