@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use kommit::{
-    AbortError, BeginError, CommitError, ConnectError, DeadProducer, GateReason, OffsetsError,
-    ProducerConfig, SendError, SendErrorKind, TransactionError,
+    AbortError, BeginError, CommitError, ConnectError, DeadProducer, OffsetsError, ProducerConfig, SendError,
+    TransactionError,
 };
 use kommit_protocol::error_code::ErrorCode;
 
@@ -52,19 +52,7 @@ impl Caused for DeadProducer {
 
 impl Caused for SendError {
     fn code(&self) -> Option<ErrorCode> {
-        match self.kind() {
-            SendErrorKind::Refused(reason) => reason.code(),
-            _ => SendError::code(self),
-        }
-    }
-}
-
-impl Caused for GateReason {
-    fn code(&self) -> Option<ErrorCode> {
-        match self {
-            Self::MustAbort(code) | Self::Fatal(code) => Some(*code),
-            _ => None,
-        }
+        SendError::code(self)
     }
 }
 
@@ -80,7 +68,6 @@ impl Caused for ConnectError {
 impl Caused for BeginError {
     fn code(&self) -> Option<ErrorCode> {
         match self {
-            Self::Refused(reason) => reason.code(),
             Self::Dead(dead) => dead.code(),
             _ => None,
         }

@@ -98,6 +98,12 @@ impl Trouble {
                 ),
                 "use a broker of Kafka 2.5 or newer",
             ),
+            Self::NoCommonVersion(ApiKey::Metadata, None) => Failure::failed(
+                format!(
+                    "what listens at {address} speaks Kafka's protocol, but is not a broker: perhaps a controller's listener"
+                ),
+                PORT,
+            ),
             Self::NoCommonVersion(key, None) => Failure::failed(
                 format!("the broker at {address} does not know the request {key}"),
                 "use a broker of Kafka 2.5 or newer",

@@ -69,7 +69,7 @@ impl Cluster {
                             "the topic {name} does not exist on the cluster of {}",
                             self.bootstrap_text()
                         ),
-                        "correct the name, create the topic, or let it be created with --partitions N",
+                        "correct the name, or create the topic: load and perf do it with --partitions N",
                     ));
                 }
                 (Described::Missing, Missing::NotYet) => "it does not exist yet".to_owned(),
