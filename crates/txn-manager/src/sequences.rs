@@ -42,6 +42,19 @@ struct InFlight {
     base: Sequence,
     records: u32,
     standing: Standing,
+    /// Its name before the last renumbering, until it is sent under the new one: it may fail before its stamp is written anew.
+    former: Option<(Identity, Sequence)>,
+}
+
+impl InFlight {
+    fn new(base: Sequence, records: u32, standing: Standing) -> Self {
+        Self {
+            base,
+            records,
+            standing,
+            former: None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,12 +92,12 @@ impl Entry {
     }
 
     fn position(&self, batch: &BatchId) -> Option<usize> {
-        if self.identity != Some(batch.identity) {
-            return None;
-        }
-        self.in_flight
-            .iter()
-            .position(|other| other.base == batch.base_sequence && other.standing != Standing::Gap)
+        let named = |other: &InFlight| {
+            let now = self.identity.map(|identity| (identity, other.base));
+            let asked = Some((batch.identity, batch.base_sequence));
+            other.standing != Standing::Gap && (now == asked || other.former == asked)
+        };
+        self.in_flight.iter().position(named)
     }
 
     /// Gaps at the end are given back, unless what came behind them was written or may have been.
@@ -109,17 +122,18 @@ impl Entry {
         for batch in &mut self.in_flight {
             let base_sequence = self.next;
             if let Some(old) = before {
-                let batch = BatchId {
+                let name = BatchId {
                     partition,
                     identity: old,
                     base_sequence: batch.base,
                     records: batch.records,
                 };
                 renumberings.push(Renumbering {
-                    batch,
+                    batch: name,
                     identity,
                     base_sequence,
                 });
+                batch.former = Some((old, batch.base));
             }
             batch.base = base_sequence;
             self.next = self.next.advanced_by(batch.records);
@@ -173,6 +187,7 @@ impl Sequences {
             .find(|batch| batch.standing != Standing::Gap)
         {
             lowest.standing = Standing::Sent;
+            lowest.former = None;
         }
     }
 
@@ -189,11 +204,9 @@ impl Sequences {
         );
         let base = entry.next;
         entry.next = base.advanced_by(records);
-        entry.in_flight.push_back(InFlight {
-            base,
-            records,
-            standing: Standing::Sent,
-        });
+        entry
+            .in_flight
+            .push_back(InFlight::new(base, records, Standing::Sent));
         base
     }
 
@@ -247,11 +260,7 @@ impl Sequences {
         let mut base = batch.base_sequence;
         let mut bases = Vec::with_capacity(parts.len());
         for (place, records) in (position..).zip(parts) {
-            let part = InFlight {
-                base,
-                records: *records,
-                standing: Standing::Waiting(Fate::NotWritten),
-            };
+            let part = InFlight::new(base, *records, Standing::Waiting(Fate::NotWritten));
             entry.in_flight.insert(place, part);
             bases.push(base);
             base = base.advanced_by(*records);

@@ -162,6 +162,23 @@ fn a_restart_renumbers_the_waiting_batches_in_order() {
     );
 }
 
+/// T-70: a batch that fails before its new stamp was written is known by its old name.
+#[test]
+fn a_renumbered_batch_can_fail_under_its_former_name() {
+    let mut sequences = Sequences::default();
+    let failed = stamped(&mut sequences, 2, 0);
+    let waiting = stamped(&mut sequences, 3, 0);
+    sequences.failed(&failed, Fate::NotWritten);
+    sequences.waits(&waiting, Fate::NotWritten);
+    sequences.restart(PARTITION, identity(1));
+    sequences.failed(&waiting, Fate::NotWritten);
+    assert!(
+        sequences.may_stamp(PARTITION, identity(1)),
+        "nothing is in flight any more"
+    );
+    assert_eq!(stamped(&mut sequences, 1, 1).base_sequence, Sequence::ZERO);
+}
+
 /// R4: a batch without an answer, or of unknown fate, holds the epoch.
 #[test]
 fn nothing_is_unknown_when_every_batch_in_flight_is_proven_not_written() {
