@@ -1,6 +1,8 @@
 //! Plays without sockets: the test is the link and the broker.
 
+mod chance;
 mod connecting;
+
 mod hostile;
 mod requests;
 mod updating;
