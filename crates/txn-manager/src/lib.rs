@@ -6,12 +6,13 @@
 //!
 //! Reading order: `state` (the machine and its table), `transaction` (what is known of the open one), `manager` (the parts put
 //! together), `commands` (what the application asks), `requests` and `steps` (what is sent, in which order), `responses` (what an
-//! answer means: one table per request), `sequences`, `produce` and `identity` (batches, their fates, new epochs), `version`
+//! answer means: one table per request), `batch`, `sequences`, `produce` and `identity` (batches, their fates, new epochs), `version`
 //! (which protocol flavour a transaction speaks), `offsets` (consumer offsets inside a transaction).
 //!
 //! Left out: two-phase commit (the state PREPARED_TRANSACTION, T-27). No request of the baseline carries it, so it could only be
 //! reached by a caller that no broker supports. Also left out: takeover aborts for brokers without partition verification (H03).
 
+mod batch;
 mod commands;
 mod config;
 mod coordinators;
@@ -31,13 +32,13 @@ mod steps;
 mod transaction;
 mod version;
 
+pub use batch::{BatchFailure, BatchId, FailureReason, Fate, Retry, Stamp, Transactional};
 pub use config::TransactionConfig;
 pub use coordinators::{CoordinatorNode, CoordinatorType, EpochBumpSupport};
 pub use error::{CommandError, Rejection, TransactionError};
 pub use manager::TransactionManager;
 pub use offsets::{ConsumerGroupMetadata, OffsetAndMetadata};
 pub use outcome::{Answered, Outcome, Ticket, TransactionFate};
-pub use produce::{BatchFailure, BatchId, FailureReason, Fate, Retry, Stamp, Transactional};
 pub use requests::{Answer, Batches, RequestBody, RequestKind, ResponseBody, TransactionalRequest};
 pub use sequences::Renumbering;
 pub use state::StateName;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use kommit_protocol::units::{Identity, PartitionIndex, Sequence};
 
-use crate::produce::{BatchId, Fate};
+use crate::batch::{BatchId, Fate};
 
 /// A batch that waits for a retry got a new identity and base sequence (T-70): its stamp has to be written anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

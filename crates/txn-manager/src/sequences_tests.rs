@@ -3,7 +3,7 @@
 use kommit_protocol::units::{Identity, PartitionIndex, ProducerEpoch, ProducerId, Sequence};
 
 use super::{Order, Sequences};
-use crate::produce::{BatchId, Fate};
+use crate::batch::{BatchId, Fate};
 
 const PARTITION: PartitionIndex = PartitionIndex(2);
 
