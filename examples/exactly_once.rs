@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use kommit::{ProducerConfig, Record, TransactionalProducer};
+use kommit::{AbortError, CommitError, ProducerConfig, Record, TransactionalProducer};
 use kommit_examples::Stage;
 
 #[tokio::main]
@@ -18,16 +18,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut producer = TransactionalProducer::connect(config).await?;
 
     let transfer = producer.begin().await?;
-    let debit = transfer.send(Record::new("debits").key("alice").value("-10")).await?;
-    let credit = transfer.send(Record::new("credits").key("bob").value("+10")).await?;
-    // An error of a commit that lasts borrows the producer; here the text is enough.
-    transfer.commit().await.map_err(|error| error.to_string())?;
-    println!("committed: debit at offset {:?}, credit at {:?}", debit.await?.offset, credit.await?.offset);
+    let debit = transfer
+        .send(Record::new("debits").key("alice").value("-10"))
+        .await?;
+    let credit = transfer
+        .send(Record::new("credits").key("bob").value("+10"))
+        .await?;
+    transfer.commit().await.map_err(CommitError::give_up)?;
+    println!(
+        "committed: debit at offset {:?}, credit at {:?}",
+        debit.await?.offset,
+        credit.await?.offset
+    );
 
     let transfer = producer.begin().await?;
-    let debit = transfer.send(Record::new("debits").key("alice").value("-1000000")).await?;
+    let debit = transfer
+        .send(Record::new("debits").key("alice").value("-1000000"))
+        .await?;
     // The balance does not suffice: nobody who reads committed records will see this debit.
-    transfer.abort().await.map_err(|error| error.to_string())?;
+    transfer.abort().await.map_err(AbortError::give_up)?;
     match debit.await {
         Ok(written) => println!("aborted: the debit at offset {:?} is invisible", written.offset),
         Err(error) => println!("aborted: the debit was not sent ({error})"),

@@ -11,14 +11,20 @@ use kommit_examples::Stage;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let stage = Stage::enter(&["measurements"]).await?;
-    let config = ProducerConfig::builder().bootstrap_servers(stage.bootstrap_servers()).build()?;
+    let config = ProducerConfig::builder()
+        .bootstrap_servers(stage.bootstrap_servers())
+        .build()?;
     let producer = Producer::new(config)?;
 
     let mut deliveries = Vec::with_capacity(1000);
     for number in 0..1000 {
         let sensor = format!("sensor-{}", number % 7);
         let value = number.to_string();
-        deliveries.push(producer.send(Record::new("measurements").key(&sensor).value(&value)).await?);
+        deliveries.push(
+            producer
+                .send(Record::new("measurements").key(&sensor).value(&value))
+                .await?,
+        );
     }
     let mut written = 0;
     for delivery in deliveries {

@@ -19,14 +19,25 @@ impl Stage {
     /// When no port can be bound, or a topic name is not legal.
     pub async fn enter(topics: &[&str]) -> io::Result<Self> {
         if let Some(bootstrap_servers) = std::env::args().nth(1) {
-            return Ok(Self { bootstrap_servers, _embedded: None });
+            return Ok(Self {
+                bootstrap_servers,
+                _embedded: None,
+            });
         }
         let broker = EmbeddedBroker::start(BrokerConfig::default()).await?;
         for topic in topics {
-            broker.create_topic(topic, 3).map_err(|code| io::Error::other(code.text()))?;
+            broker
+                .create_topic(topic, 3)
+                .map_err(|code| io::Error::other(code.text()))?;
         }
-        println!("no broker given, so an embedded one runs at {}", broker.bootstrap_servers());
-        Ok(Self { bootstrap_servers: broker.bootstrap_servers(), _embedded: Some(broker) })
+        println!(
+            "no broker given, so an embedded one runs at {}",
+            broker.bootstrap_servers()
+        );
+        Ok(Self {
+            bootstrap_servers: broker.bootstrap_servers(),
+            _embedded: Some(broker),
+        })
     }
 
     /// Where to connect.

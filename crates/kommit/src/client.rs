@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kommit_accumulator::{
-    AccumulatorConfig, AppendRefusal, Consequence, Delivery, Destination, GateReason, GateState, HeaderRef, Page,
-    Partitioning, PoolRefusal, RecordRef, SendError, SendErrorKind, TopicQueues, TransactionNumber,
+    AccumulatorConfig, AppendRefusal, Consequence, Delivery, Destination, GateReason, GateState, HeaderRef,
+    Page, Partitioning, PoolRefusal, RecordRef, SendError, SendErrorKind, TopicQueues, TransactionNumber,
 };
 use kommit_network::io::Connector;
 use kommit_network::{ClusterSnapshot, NetworkConfig};
@@ -45,8 +45,15 @@ struct Parcel<'a> {
 
 impl<'a> Parcel<'a> {
     fn of(record: Record<'a>) -> Self {
-        let header = |header: &Header<'a>| HeaderRef { key: header.key, value: header.value };
-        Self { partition: record.partition, headers: record.headers.iter().map(header).collect(), record }
+        let header = |header: &Header<'a>| HeaderRef {
+            key: header.key,
+            value: header.value,
+        };
+        Self {
+            partition: record.partition,
+            headers: record.headers.iter().map(header).collect(),
+            record,
+        }
     }
 
     fn bytes(&self) -> RecordRef<'_> {
@@ -65,7 +72,11 @@ impl Client {
     }
 
     /// Starts the sender on the current runtime.
-    pub(crate) fn start(config: &ProducerConfig, connector: Arc<dyn Connector>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn start(
+        config: &ProducerConfig,
+        connector: Arc<dyn Connector>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let (handle, task) = SenderHandle::start(parts(config, clock.as_ref()), connector, clock);
         Self {
             handle,
@@ -116,7 +127,10 @@ impl Client {
 
     /// Whether the producer is in its fatal state.
     pub(crate) fn has_failed(&self) -> bool {
-        matches!(self.handle.accumulator().gate().state(), GateState::Closed(GateReason::Fatal(_)))
+        matches!(
+            self.handle.accumulator().gate().state(),
+            GateState::Closed(GateReason::Fatal(_))
+        )
     }
 
     /// T-84: a record of the open transaction was refused before it reached a batch.
@@ -141,7 +155,8 @@ impl Client {
             return match self.append(&destination, &parcel, &mut page, transaction) {
                 Err(AppendRefusal::NeedsPage(size)) => {
                     let deadline = self.handle.clock().now().instant + self.max_block;
-                    self.append_waiting(&destination, &parcel, transaction, (size, deadline)).await
+                    self.append_waiting(&destination, &parcel, transaction, (size, deadline))
+                        .await
                 }
                 appended => appended.map_err(|refusal| refused(&refusal)),
             };
@@ -150,7 +165,8 @@ impl Client {
         let topic = self.topic(record.topic()).await?;
         let parcel = Parcel::of(record);
         let destination = self.destination(&topic, &parcel)?;
-        self.append_waiting(&destination, &parcel, transaction, (0, deadline)).await
+        self.append_waiting(&destination, &parcel, transaction, (0, deadline))
+            .await
     }
 
     /// As `send`, but gives the record back where that would wait.
@@ -188,8 +204,15 @@ impl Client {
         self.handle.accumulator().known_topic(name)
     }
 
-    fn destination<'t>(&self, topic: &'t TopicQueues, parcel: &Parcel<'_>) -> Result<Destination<'t>, SendError> {
-        let chosen = self.handle.accumulator().destination(topic, parcel.partition, &parcel.bytes());
+    fn destination<'t>(
+        &self,
+        topic: &'t TopicQueues,
+        parcel: &Parcel<'_>,
+    ) -> Result<Destination<'t>, SendError> {
+        let chosen = self
+            .handle
+            .accumulator()
+            .destination(topic, parcel.partition, &parcel.bytes());
         chosen.map_err(|refusal| refused(&refusal))
     }
 
@@ -201,7 +224,9 @@ impl Client {
         transaction: Option<TransactionNumber>,
     ) -> Result<Delivery, AppendRefusal> {
         let now = self.handle.clock().now();
-        self.handle.accumulator().append(destination, &parcel.bytes(), page, transaction, now)
+        self.handle
+            .accumulator()
+            .append(destination, &parcel.bytes(), page, transaction, now)
     }
 
     /// waits for memory outside of every lock, once per append.
@@ -242,7 +267,9 @@ impl Client {
             return Ok(known);
         }
         let mut cluster = self.handle.cluster();
-        self.handle.tell(Command::NeedTopic(name.into())).map_err(|_gone| closed())?;
+        self.handle
+            .tell(Command::NeedTopic(name.into()))
+            .map_err(|_gone| closed())?;
         let found = async {
             loop {
                 match metadata_of(&cluster.borrow_and_update(), name) {
@@ -259,14 +286,23 @@ impl Client {
             Ok(found) => found,
             Err(_elapsed) => {
                 let millis = self.max_block.as_millis();
-                let reason = format!("topic {name}, max.block.ms = {millis}: {}", self.topic_diagnosis(name).await);
+                let reason = format!(
+                    "topic {name}, max.block.ms = {millis}: {}",
+                    self.topic_diagnosis(name).await
+                );
                 Err(SendError::new(SendErrorKind::NotInMetadata).with_message(reason))
             }
         }
     }
 
     async fn topic_diagnosis(&self, name: &str) -> String {
-        let error = self.handle.cluster().borrow().topics.get(name).and_then(|topic| topic.error);
+        let error = self
+            .handle
+            .cluster()
+            .borrow()
+            .topics
+            .get(name)
+            .and_then(|topic| topic.error);
         match error {
             Some(code) => format!("{}: {}", code.name(), code.text()),
             None => self.diagnosis().await,
@@ -280,7 +316,9 @@ impl Client {
         };
         match tokio::time::timeout(DIAGNOSIS_BOUND, reply).await {
             Ok(Ok(Reply::Diagnosis(failures))) if !failures.is_empty() => {
-                let lines = failures.iter().map(|(broker, reason)| format!("{broker}: {reason}"));
+                let lines = failures
+                    .iter()
+                    .map(|(broker, reason)| format!("{broker}: {reason}"));
                 lines.collect::<Vec<_>>().join("; ")
             }
             _ => "the brokers were reached, but the answer did not come in time".to_owned(),
@@ -289,7 +327,11 @@ impl Client {
 
     /// P-41, P-42: a graceful close for as long as `timeout` lasts, then a forced one, which ends promptly.
     pub(crate) async fn close(&self, timeout: Duration) -> Result<(), CloseError> {
-        let task = self.task.lock().expect("nothing panics while the task is locked").take();
+        let task = self
+            .task
+            .lock()
+            .expect("nothing panics while the task is locked")
+            .take();
         let Some(mut task) = task else { return Ok(()) };
         // A sender that is gone needs no telling.
         let _gone = self.handle.tell(Command::Close);
@@ -344,7 +386,9 @@ fn refused(refusal: &AppendRefusal) -> SendError {
             };
             SendError::new(SendErrorKind::Refused(reason)).with_consequence(consequence)
         }
-        AppendRefusal::TooLarge { size, limit } => SendError::new(SendErrorKind::RecordTooLarge { size, limit }),
+        AppendRefusal::TooLarge { size, limit } => {
+            SendError::new(SendErrorKind::RecordTooLarge { size, limit })
+        }
         AppendRefusal::UnknownPartition { .. } => {
             SendError::new(SendErrorKind::NotInMetadata).with_message(refusal.to_string())
         }
@@ -372,7 +416,11 @@ fn parts(config: &ProducerConfig, clock: &dyn Clock) -> Parts {
             retry_backoff,
             max_request_size: config.max_request_size,
             transactional_id: transactional_id.clone(),
-            order: if config.max_in_flight == 1 { Order::OneInFlight } else { Order::Pipelined },
+            order: if config.max_in_flight == 1 {
+                Order::OneInFlight
+            } else {
+                Order::Pipelined
+            },
         },
         accumulator: AccumulatorConfig {
             batch_size: config.batch_size,
@@ -381,7 +429,11 @@ fn parts(config: &ProducerConfig, clock: &dyn Clock) -> Parts {
             delivery_timeout: config.delivery_timeout,
             retry_backoff,
             max_request_size: config.max_request_size,
-            partitioning: if config.ignore_keys { Partitioning::IgnoredKeys } else { Partitioning::HashedKeys },
+            partitioning: if config.ignore_keys {
+                Partitioning::IgnoredKeys
+            } else {
+                Partitioning::HashedKeys
+            },
             seed,
             ..AccumulatorConfig::default()
         },
@@ -398,7 +450,7 @@ fn parts(config: &ProducerConfig, clock: &dyn Clock) -> Parts {
             seed,
             ..NetworkConfig::default()
         },
-        transaction: config.idempotence.then(|| TransactionConfig {
+        transaction: config.idempotence.then_some(TransactionConfig {
             transactional_id,
             transaction_timeout: config.transaction_timeout,
             retry_backoff,

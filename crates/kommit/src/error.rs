@@ -226,6 +226,26 @@ impl CommitError<'_> {
     }
 }
 
+impl CommitError<'_> {
+    /// Gives up what could still be done, and keeps what is known: an error without a borrow, for `?`.
+    ///
+    /// A transaction that must be aborted is then aborted by the next [`begin`](crate::TransactionalProducer::begin), and a commit in doubt
+    /// goes on in the background.
+    pub fn give_up(self) -> TransactionFailed {
+        let text = self.to_string();
+        let outcome = match &self {
+            Self::MustAbort(_) => TransactionFate::NotCommitted,
+            Self::InDoubt(_) => TransactionFate::InDoubt,
+            Self::Dead(dead) => dead.transaction(),
+        };
+        TransactionFailed {
+            text,
+            outcome,
+            dead: self.is_fatal(),
+        }
+    }
+}
+
 /// An abort that did not end. The transaction is not committed in any case.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -260,6 +280,54 @@ impl AbortError<'_> {
     }
 }
 
+impl AbortError<'_> {
+    /// Gives up the waiting, and keeps what is known: an error without a borrow, for `?`.
+    pub fn give_up(self) -> TransactionFailed {
+        let text = self.to_string();
+        TransactionFailed {
+            text,
+            outcome: TransactionFate::NotCommitted,
+            dead: self.is_fatal(),
+        }
+    }
+}
+
+/// A transaction that did not end as it should have, when nothing is to be done about it any more.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{text}")]
+pub struct TransactionFailed {
+    text: String,
+    outcome: TransactionFate,
+    dead: bool,
+}
+
+impl TransactionFailed {
+    /// What became of the transaction.
+    pub fn transaction(&self) -> TransactionFate {
+        self.outcome
+    }
+
+    /// Whether the transaction may succeed when it is repeated on the same producer.
+    pub fn is_retriable(&self) -> bool {
+        !self.dead && self.outcome == TransactionFate::NotCommitted
+    }
+
+    /// Never: the next `begin` aborts what is left.
+    pub fn requires_abort(&self) -> bool {
+        false
+    }
+
+    /// Whether the producer is of no more use.
+    pub fn is_fatal(&self) -> bool {
+        self.dead
+    }
+
+    /// Whether the records may be visible.
+    pub fn may_be_written(&self) -> bool {
+        self.outcome == TransactionFate::InDoubt
+    }
+}
+
 /// A producer that is of no more use, why, and what became of its transaction. Build a new one, if no other instance took over.
 #[derive(Clone, Debug, Error)]
 #[error("{error}{}", fate_clause(*.transaction))]
@@ -287,7 +355,12 @@ impl DeadProducer {
             Ending::Commit => TransactionFate::InDoubt,
             Ending::Abort => TransactionFate::NotCommitted,
         };
-        Self::new(TransactionError::Closed { who: "producer".into() }, transaction)
+        Self::new(
+            TransactionError::Closed {
+                who: "producer".into(),
+            },
+            transaction,
+        )
     }
 
     /// Why.

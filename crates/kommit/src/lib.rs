@@ -16,8 +16,8 @@ mod transactional;
 
 pub use config::{Acks, ConfigError, ProducerBuilder, ProducerConfig};
 pub use error::{
-    AbortError, BeginError, CloseError, CommitError, ConnectError, DeadProducer, Fate, FlushError, OffsetsError, SendError,
-    SendErrorKind, TrySendError,
+    AbortError, BeginError, CloseError, CommitError, ConnectError, DeadProducer, Fate, FlushError,
+    OffsetsError, SendError, SendErrorKind, TransactionFailed, TrySendError,
 };
 pub use kommit_accumulator::{Delivery, RecordMetadata};
 pub use kommit_network::BrokerAddress;
@@ -29,3 +29,8 @@ pub use producer::Producer;
 pub use record::{Header, Record};
 pub use transaction::{InDoubt, MustAbort, Transaction, UnfinishedAbort};
 pub use transactional::TransactionalProducer;
+
+/// The programs in the README are compiled with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -68,7 +68,9 @@ impl Producer {
                 allowed: "no value here; use TransactionalProducer for transactions".to_owned(),
             }));
         }
-        Ok(Self { client: Client::start(&config, connector, clock) })
+        Ok(Self {
+            client: Client::start(&config, connector, clock),
+        })
     }
 
     /// Puts a record into its batch, waiting up to `max.block.ms` for the topic's metadata and for memory together. The returned
@@ -105,7 +107,10 @@ impl Producer {
     ///
     /// Dropping the future stops only the waiting.
     pub async fn flush(&self) -> Result<(), FlushError> {
-        let reply = self.client.call(Command::Flush).map_err(|_gone| FlushError::Closed)?;
+        let reply = self
+            .client
+            .call(Command::Flush)
+            .map_err(|_gone| FlushError::Closed)?;
         match reply.await {
             Ok(Reply::Flushed) => Ok(()),
             Ok(_) | Err(_) => Err(FlushError::Closed),

@@ -32,7 +32,14 @@ pub struct Record<'a> {
 impl<'a> Record<'a> {
     /// A record without key and value for `topic`.
     pub fn new(topic: &'a str) -> Self {
-        Self { topic, partition: None, key: None, value: None, headers: &[], timestamp: None }
+        Self {
+            topic,
+            partition: None,
+            key: None,
+            value: None,
+            headers: &[],
+            timestamp: None,
+        }
     }
 
     /// Sets the key. Records with equal keys go to the same partition, as long as the topic's partition count does not change.

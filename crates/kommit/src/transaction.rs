@@ -6,7 +6,9 @@ use kommit_accumulator::{Delivery, TransactionNumber};
 use kommit_protocol::units::TopicPartition;
 use kommit_txn_manager::{ConsumerGroupMetadata, OffsetAndMetadata, TransactionError};
 
-use crate::error::{AbortError, BeginError, CommitError, DeadProducer, OffsetsError, SendError, TrySendError};
+use crate::error::{
+    AbortError, BeginError, CommitError, DeadProducer, OffsetsError, SendError, TrySendError,
+};
 use crate::record::Record;
 use crate::transactional::{Ended, Ending, TransactionalProducer};
 
@@ -122,7 +124,10 @@ async fn commit_outcome(producer: &mut TransactionalProducer) -> Result<(), Comm
         }
         Ended::Aborted => {
             let text = "a commit was answered with an abort".into();
-            Err(CommitError::MustAbort(MustAbort { producer, error: TransactionError::IllegalState(text) }))
+            Err(CommitError::MustAbort(MustAbort {
+                producer,
+                error: TransactionError::IllegalState(text),
+            }))
         }
     }
 }

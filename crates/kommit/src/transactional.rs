@@ -23,7 +23,7 @@ use crate::{Clock, ConfigError, ProducerConfig};
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// use kommit::{ProducerConfig, Record, TransactionalProducer};
+/// use kommit::{CommitError, ProducerConfig, Record, TransactionalProducer};
 ///
 /// let config = ProducerConfig::builder()
 ///     .bootstrap_servers("localhost:9092")
@@ -33,7 +33,7 @@ use crate::{Clock, ConfigError, ProducerConfig};
 /// let transaction = producer.begin().await?;
 /// transaction.send(Record::new("debits").key("alice").value("-10")).await?;
 /// transaction.send(Record::new("credits").key("bob").value("+10")).await?;
-/// transaction.commit().await?;
+/// transaction.commit().await.map_err(CommitError::give_up)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -113,7 +113,11 @@ impl TransactionalProducer {
         }
         let client = Client::start(&config, connector, clock);
         initialize(&client).await?;
-        Ok(Self { client, standing: Standing::Idle, next: TransactionNumber::FIRST })
+        Ok(Self {
+            client,
+            standing: Standing::Idle,
+            next: TransactionNumber::FIRST,
+        })
     }
 
     /// Begins a transaction. No request is sent (P-28), unless an earlier transaction was dropped without an end: that one is ended first.
@@ -127,8 +131,12 @@ impl TransactionalProducer {
     /// Dropping the future begins nothing; the end of an earlier transaction goes on and is awaited by the next call.
     pub async fn begin(&mut self) -> Result<Transaction<'_>, BeginError> {
         self.end_earlier().await?;
-        self.client.open_gate(self.next).map_err(|reason| self.cannot_begin(reason))?;
-        self.client.leave_word(Command::Begin).map_err(|_gone| BeginError::Closed)?;
+        self.client
+            .open_gate(self.next)
+            .map_err(|reason| self.cannot_begin(reason))?;
+        self.client
+            .leave_word(Command::Begin)
+            .map_err(|_gone| BeginError::Closed)?;
         let number = self.next;
         self.next = number.next();
         self.standing = Standing::Open;
@@ -165,7 +173,9 @@ impl TransactionalProducer {
                 Standing::Ending { .. } => {}
             }
             if let Ended::NotYet = self.await_end().await {
-                return Err(BeginError::EarlierNotEnded { diagnosis: self.client.diagnosis().await });
+                return Err(BeginError::EarlierNotEnded {
+                    diagnosis: self.client.diagnosis().await,
+                });
             }
         }
         match &self.standing {
@@ -181,7 +191,10 @@ impl TransactionalProducer {
             Ending::Commit => self.client.call(Command::Commit),
             Ending::Abort => self.client.call(Command::Abort),
         };
-        self.standing = Standing::Ending { how, reply: reply.map_err(|_gone| BeginError::Closed)? };
+        self.standing = Standing::Ending {
+            how,
+            reply: reply.map_err(|_gone| BeginError::Closed)?,
+        };
         Ok(())
     }
 
@@ -222,10 +235,16 @@ impl TransactionalProducer {
         offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
     ) -> Result<(), crate::error::OffsetsError> {
         use crate::error::OffsetsError;
-        let call = self.client.call(|ticket| Command::SendOffsets { ticket, group, offsets });
+        let call = self.client.call(|ticket| Command::SendOffsets {
+            ticket,
+            group,
+            offsets,
+        });
         let reply = call.map_err(|_gone| OffsetsError::Closed)?;
         let Ok(answer) = tokio::time::timeout(self.client.max_block(), reply).await else {
-            return Err(OffsetsError::TimedOut { diagnosis: self.client.diagnosis().await });
+            return Err(OffsetsError::TimedOut {
+                diagnosis: self.client.diagnosis().await,
+            });
         };
         match answer {
             Ok(Reply::Transaction(Outcome::OffsetsAdded)) => Ok(()),
@@ -235,14 +254,16 @@ impl TransactionalProducer {
             Ok(Reply::Transaction(Outcome::Dead { error, transaction })) => {
                 Err(OffsetsError::Dead(DeadProducer::new(error, transaction)))
             }
-            Ok(Reply::Refused(CommandError::Failed(error))) if self.client.has_failed() => {
-                Err(OffsetsError::Dead(DeadProducer::new(error, TransactionFate::NotCommitted)))
-            }
+            Ok(Reply::Refused(CommandError::Failed(error))) if self.client.has_failed() => Err(
+                OffsetsError::Dead(DeadProducer::new(error, TransactionFate::NotCommitted)),
+            ),
             Ok(Reply::Refused(CommandError::Failed(error))) => Err(OffsetsError::MustAbort(error)),
             Ok(Reply::Refused(CommandError::IllegalState(text))) => {
                 Err(OffsetsError::MustAbort(TransactionError::IllegalState(text)))
             }
-            Ok(Reply::Transaction(_) | Reply::Flushed | Reply::Diagnosis(_)) | Err(_) => Err(OffsetsError::Closed),
+            Ok(Reply::Transaction(_) | Reply::Flushed | Reply::Diagnosis(_)) | Err(_) => {
+                Err(OffsetsError::Closed)
+            }
         }
     }
 
@@ -262,13 +283,18 @@ fn ended(outcome: Outcome) -> Ended {
         Outcome::Dead { error, transaction } => Ended::Dead(DeadProducer::new(error, transaction)),
         Outcome::Initialized | Outcome::OffsetsAdded => {
             let text = "an end of a transaction was answered with something else".into();
-            Ended::Dead(DeadProducer::new(TransactionError::IllegalState(text), TransactionFate::InDoubt))
+            Ended::Dead(DeadProducer::new(
+                TransactionError::IllegalState(text),
+                TransactionFate::InDoubt,
+            ))
         }
     }
 }
 
 async fn initialize(client: &Client) -> Result<(), ConnectError> {
-    let reply = client.call(Command::Initialize).map_err(|_gone| ConnectError::Closed)?;
+    let reply = client
+        .call(Command::Initialize)
+        .map_err(|_gone| ConnectError::Closed)?;
     let Ok(answer) = tokio::time::timeout(client.max_block(), reply).await else {
         return Err(ConnectError::TimedOut {
             max_block: client.max_block(),

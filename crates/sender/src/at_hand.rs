@@ -18,9 +18,16 @@ pub(crate) enum AtHand {
     /// There is none.
     Idle,
     /// Its back-off runs (S-33, S-36).
-    WaitingForTime { request: Box<TransactionalRequest>, until: Instant },
+    WaitingForTime {
+        request: Box<TransactionalRequest>,
+        until: Instant,
+    },
     /// Its broker is being connected (S-30).
-    WaitingForNode { request: Box<TransactionalRequest>, node: NodeId, until: Instant },
+    WaitingForNode {
+        request: Box<TransactionalRequest>,
+        node: NodeId,
+        until: Instant,
+    },
     /// It was sent, and its answer is awaited (S-34).
     WaitingForAnswer,
 }
@@ -90,7 +97,9 @@ impl SenderCore {
 
     fn coordinator_node(&mut self, of: CoordinatorType, now: Now) -> Option<NodeId> {
         let node = self.txn.as_ref()?.coordinator(of)?;
-        let reachable = self.network.add_coordinator_node(node.id, &node.host, node.port, now.instant);
+        let reachable = self
+            .network
+            .add_coordinator_node(node.id, &node.host, node.port, now.instant);
         reachable.then_some(node.id)
     }
 
@@ -110,7 +119,10 @@ impl SenderCore {
             return Some(Instant::NEVER);
         }
         if self.network.connection_failed(node) || now.instant >= until {
-            tracing::debug!(node = node.0, "the broker for a transactional request cannot be reached");
+            tracing::debug!(
+                node = node.0,
+                "the broker for a transactional request cannot be reached"
+            );
             self.find_coordinator_and_retry(request);
             return None;
         }
@@ -153,13 +165,16 @@ impl SenderCore {
         self.at_hand = AtHand::Idle;
         let Some(txn) = self.txn.as_mut() else { return };
         let answer = match result {
-            Outcome::Response { version, body, .. } => match transactional_wire::decode(request.kind(), version, body) {
-                Ok(response) => Answer::Response(response),
-                Err(error) => {
-                    self.network.protocol_error(connection, &error.to_string(), now.instant);
-                    Answer::Undecodable
+            Outcome::Response { version, body, .. } => {
+                match transactional_wire::decode(request.kind(), version, body) {
+                    Ok(response) => Answer::Response(response),
+                    Err(error) => {
+                        self.network
+                            .protocol_error(connection, &error.to_string(), now.instant);
+                        Answer::Undecodable
+                    }
                 }
-            },
+            }
             Outcome::TimedOut { .. } => Answer::TimedOut,
             Outcome::Disconnected { .. } | Outcome::Written => Answer::Disconnected,
             Outcome::VersionMismatch { .. } => Answer::VersionMismatch,

@@ -157,22 +157,31 @@ impl SenderCore {
 
     fn transactional_command(&mut self, command: Command) {
         let Some(txn) = self.txn.as_mut() else {
-            debug_assert!(false, "a producer without a transaction manager offers no transactional call");
+            debug_assert!(
+                false,
+                "a producer without a transaction manager offers no transactional call"
+            );
             return;
         };
         let refused = match command {
             Command::Initialize(ticket) => (Some(ticket), txn.initialize(ticket)),
             Command::Begin => (None, txn.begin()),
-            Command::SendOffsets { ticket, group, offsets } => {
-                (Some(ticket), txn.send_offsets(ticket, group, offsets))
-            }
+            Command::SendOffsets {
+                ticket,
+                group,
+                offsets,
+            } => (Some(ticket), txn.send_offsets(ticket, group, offsets)),
             Command::Commit(ticket) => (Some(ticket), txn.begin_commit(ticket)),
             Command::Abort(ticket) => (Some(ticket), txn.begin_abort(ticket)),
             Command::Condemn(reason) => {
                 txn.records_failed(None, &FailureReason::Refused(reason));
                 return;
             }
-            Command::NeedTopic(_) | Command::Flush(_) | Command::Diagnose(_) | Command::Close | Command::ForceClose => {
+            Command::NeedTopic(_)
+            | Command::Flush(_)
+            | Command::Diagnose(_)
+            | Command::Close
+            | Command::ForceClose => {
                 return;
             }
         };
@@ -205,22 +214,32 @@ impl SenderCore {
 
     /// Answers first, as the reference's poll does at the end of each iteration; then one pass of `run()`.
     fn pass(&mut self, now: Now, out: &mut Actions) -> Instant {
-        self.network.turn(now.instant, &mut out.network, &mut self.completed);
+        self.network
+            .turn(now.instant, &mut out.network, &mut self.completed);
         for completed in std::mem::take(&mut self.completed) {
             self.request_ended(completed, now);
         }
         self.join_fresh_partitions(now.instant);
         let due = self.run(now);
         let renumbered = self.renumber(now.instant);
-        let network_due = self.network.turn(now.instant, &mut out.network, &mut self.completed);
+        let network_due = self
+            .network
+            .turn(now.instant, &mut out.network, &mut self.completed);
         due.min(renumbered).min(network_due)
     }
 
     fn request_ended(&mut self, completed: Completed<Purpose>, now: Now) {
-        let Completed { purpose, connection, result, sent } = completed;
+        let Completed {
+            purpose,
+            connection,
+            result,
+            sent,
+        } = completed;
         match purpose {
             Purpose::Produce(request) => self.produce_ended(request, connection, result, sent, now),
-            Purpose::Transactional(request) => self.transactional_request_ended(*request, connection, result, now),
+            Purpose::Transactional(request) => {
+                self.transactional_request_ended(*request, connection, result, now)
+            }
         }
     }
 
@@ -235,22 +254,40 @@ impl SenderCore {
             }
         }
         let completing = self.txn.as_ref().is_some_and(TransactionManager::is_completing);
-        self.drainer.set_completing(if completing { Completing::Yes } else { Completing::No });
+        self.drainer.set_completing(if completing {
+            Completing::Yes
+        } else {
+            Completing::No
+        });
     }
 
     /// T-70: batches that wait for a retry get the stamp that they are known by now. One whose bytes are still held by a connection is
     /// looked at again; until then it is not drained, because the transaction manager does not know its old name any more.
     fn renumber(&mut self, now: Instant) -> Instant {
-        let Some(txn) = self.txn.as_mut() else { return Instant::NEVER };
+        let Some(txn) = self.txn.as_mut() else {
+            return Instant::NEVER;
+        };
         txn.drain_renumberings(&mut self.renumberings);
-        let scope = if txn.is_transactional() { StampScope::Transactional } else { StampScope::Idempotent };
+        let scope = if txn.is_transactional() {
+            StampScope::Transactional
+        } else {
+            StampScope::Idempotent
+        };
         let drainer = &mut self.drainer;
         self.renumberings.retain(|it| {
-            let stamp = Stamp::Sequenced { identity: it.identity, base_sequence: it.base_sequence, scope };
+            let stamp = Stamp::Sequenced {
+                identity: it.identity,
+                base_sequence: it.base_sequence,
+                scope,
+            };
             let renumbered = drainer.restamp(it.batch.partition, it.batch.base_sequence, stamp);
             renumbered == Err(RestampRefusal::BytesInUse)
         });
-        if self.renumberings.is_empty() { Instant::NEVER } else { now + LOOK_AGAIN }
+        if self.renumberings.is_empty() {
+            Instant::NEVER
+        } else {
+            now + LOOK_AGAIN
+        }
     }
 
     /// Keeps the gate in step with the state of the transaction.
@@ -263,7 +300,11 @@ impl SenderCore {
         if let Some(txn) = self.txn.as_mut() {
             let mut answered = Vec::new();
             txn.drain_answers(&mut answered);
-            self.replies.extend(answered.into_iter().map(|it| (it.ticket, Reply::Transaction(it.outcome))));
+            self.replies.extend(
+                answered
+                    .into_iter()
+                    .map(|it| (it.ticket, Reply::Transaction(it.outcome))),
+            );
         }
         for ticket in self.flushes.finished() {
             self.drainer.end_flush();
@@ -275,15 +316,23 @@ impl SenderCore {
     /// Shows the application a new view of the cluster, and lets topics that grew have their queues.
     fn publish(&mut self, out: &mut Actions) {
         let cluster = self.network.cluster();
-        if self.published.as_ref().is_some_and(|published| Arc::ptr_eq(published, cluster)) {
+        if self
+            .published
+            .as_ref()
+            .is_some_and(|published| Arc::ptr_eq(published, cluster))
+        {
             return;
         }
         let cluster = Arc::clone(cluster);
         for name in cluster.topics.keys() {
-            let Some(count) = cluster.partition_count(name) else { continue };
+            let Some(count) = cluster.partition_count(name) else {
+                continue;
+            };
             let topic = self.accumulator.topic(name, count);
             topic.set_available(|partition| {
-                cluster.partition(name, partition).is_some_and(|partition| partition.leader.is_some())
+                cluster
+                    .partition(name, partition)
+                    .is_some_and(|partition| partition.leader.is_some())
             });
         }
         self.published = Some(Arc::clone(&cluster));

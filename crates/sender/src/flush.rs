@@ -19,7 +19,10 @@ pub(crate) struct Flushes(Vec<Flush>);
 impl Flushes {
     /// Waits for `batches` on behalf of `ticket`.
     pub(crate) fn begin(&mut self, ticket: Ticket, batches: impl IntoIterator<Item = BatchWatch>) {
-        self.0.push(Flush { ticket, waiting: batches.into_iter().collect() });
+        self.0.push(Flush {
+            ticket,
+            waiting: batches.into_iter().collect(),
+        });
     }
 
     /// Takes out the flushes whose batches all have their outcome. Each batch is looked at until it is done and never again.

@@ -4,7 +4,9 @@
 use kommit_accumulator::{DrainGate, GateReason, GateState, SendGate, Stamp, StampScope};
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::units::PartitionIndex;
-use kommit_txn_manager::{self as txn, BatchId, StateName, TransactionError, TransactionManager, Transactional};
+use kommit_txn_manager::{
+    self as txn, BatchId, StateName, TransactionError, TransactionManager, Transactional,
+};
 
 /// Answers the drainer from the transaction manager; without one, everything may be drained and nothing is stamped (S-19).
 #[derive(Debug)]
@@ -29,16 +31,27 @@ pub(crate) fn stamp_of(stamp: txn::Stamp) -> Stamp {
         Transactional::Yes => StampScope::Transactional,
         Transactional::No => StampScope::Idempotent,
     };
-    Stamp::Sequenced { identity: stamp.identity, base_sequence: stamp.base_sequence, scope }
+    Stamp::Sequenced {
+        identity: stamp.identity,
+        base_sequence: stamp.base_sequence,
+        scope,
+    }
 }
 
 /// The name of a batch for the transaction manager; none without idempotence.
 pub(crate) fn batch_id(partition: PartitionIndex, stamp: &Stamp, records: u32) -> Option<BatchId> {
     match *stamp {
         Stamp::Anonymous => None,
-        Stamp::Sequenced { identity, base_sequence, .. } => {
-            Some(BatchId { partition, identity, base_sequence, records })
-        }
+        Stamp::Sequenced {
+            identity,
+            base_sequence,
+            ..
+        } => Some(BatchId {
+            partition,
+            identity,
+            base_sequence,
+            records,
+        }),
     }
 }
 
@@ -46,7 +59,9 @@ pub(crate) fn batch_id(partition: PartitionIndex, stamp: &Stamp, records: u32) -
 /// transaction accepts records.
 pub(crate) fn keep_in_step(gate: &SendGate, txn: &TransactionManager) {
     let code = |error: Option<&TransactionError>| {
-        error.and_then(TransactionError::code).unwrap_or(ErrorCode::UnknownServerError)
+        error
+            .and_then(TransactionError::code)
+            .unwrap_or(ErrorCode::UnknownServerError)
     };
     let reason = match (txn.state(), txn.is_transactional()) {
         (StateName::FatalError, _) => GateReason::Fatal(code(txn.fatal_error())),

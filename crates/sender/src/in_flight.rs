@@ -20,17 +20,26 @@ pub(crate) struct InFlight {
 
 impl InFlight {
     pub(crate) fn new(delivery_timeout: Duration) -> Self {
-        Self { partitions: BTreeMap::new(), delivery_timeout, next_expiry: Instant::NEVER }
+        Self {
+            partitions: BTreeMap::new(),
+            delivery_timeout,
+            next_expiry: Instant::NEVER,
+        }
     }
 
     pub(crate) fn push(&mut self, batch: &StampedBatch) {
         self.next_expiry = self.next_expiry.min(batch.created() + self.delivery_timeout);
-        self.partitions.entry(batch.partition()).or_default().push_back(batch.hold());
+        self.partitions
+            .entry(batch.partition())
+            .or_default()
+            .push_back(batch.hold());
     }
 
     /// Takes out a batch that was answered; one that expired before is not here any more.
     pub(crate) fn remove(&mut self, batch: &StampedBatch) {
-        let Some(list) = self.partitions.get_mut(&batch.partition()) else { return };
+        let Some(list) = self.partitions.get_mut(&batch.partition()) else {
+            return;
+        };
         if let Some(position) = list.iter().position(|held| held.is_of(batch)) {
             list.remove(position);
         }

@@ -70,14 +70,17 @@ impl SenderCore {
 
     /// S-7, S-8: undrained batches, unanswered requests, or transactional requests of an open transaction.
     fn has_work_to_drain(&self) -> bool {
-        let transactional_requests = self.txn.as_ref().is_some_and(|txn| {
-            txn.has_pending_requests() && txn.has_ongoing_transaction()
-        });
+        let transactional_requests = self
+            .txn
+            .as_ref()
+            .is_some_and(|txn| txn.has_pending_requests() && txn.has_ongoing_transaction());
         self.drainer.has_undrained() || self.network.in_flight_count() > 0 || transactional_requests
     }
 
     fn has_ongoing_transaction(&self) -> bool {
-        self.txn.as_ref().is_some_and(TransactionManager::has_ongoing_transaction)
+        self.txn
+            .as_ref()
+            .is_some_and(TransactionManager::has_ongoing_transaction)
     }
 
     /// S-9 … S-11: an unfinished transaction is aborted, one that is committing or aborting already is left to end.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kommit_accumulator::{BatchFailure, Consequence, Fate, SendError, SendErrorKind, StampedBatch};
-use kommit_network::{BrokerAddress, ConnectionId, LeaderHint, Outcome, ProduceEnvelope, Sent, VersionLimits};
+use kommit_network::{
+    BrokerAddress, ConnectionId, LeaderHint, Outcome, ProduceEnvelope, Sent, VersionLimits,
+};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::frame::decode_message;
@@ -94,13 +96,18 @@ impl Verdict {
 
     /// The connection took no request although it was ready a moment ago.
     fn not_sent() -> Self {
-        Self::new(ErrorCode::NetworkException, Proof::NotApplied, SendErrorKind::Disconnected)
+        Self::new(
+            ErrorCode::NetworkException,
+            Proof::NotApplied,
+            SendErrorKind::Disconnected,
+        )
     }
 
     /// D-14: an answer that leaves a batch out proves nothing about it.
     fn not_mentioned() -> Self {
         let code = ErrorCode::UnknownServerError;
-        Self::new(code, Proof::Nothing, SendErrorKind::Broker(code)).with_message("the broker's answer leaves this partition out")
+        Self::new(code, Proof::Nothing, SendErrorKind::Broker(code))
+            .with_message("the broker's answer leaves this partition out")
     }
 
     /// S-71, S-72: the error of each record.
@@ -141,7 +148,10 @@ impl SenderCore {
                 (place.clone(), cluster.topic_id(&place.topic), batch.bytes())
             })
             .collect();
-        let topics = parts.iter().filter(|(_, id, _)| id.is_known()).map(|(place, id, _)| (*id, place.topic.clone()));
+        let topics = parts
+            .iter()
+            .filter(|(_, id, _)| id.is_known())
+            .map(|(place, id, _)| (*id, place.topic.clone()));
         let topics = topics.collect();
         let envelope = ProduceEnvelope {
             acks: self.config.acks,
@@ -151,8 +161,14 @@ impl SenderCore {
         };
         let purpose = Purpose::Produce(ProduceRequest { batches, topics });
         // S-51: a transaction of version 1 must look like one to the broker.
-        let limits = VersionLimits::from(self.txn.as_ref().and_then(txn::TransactionManager::max_produce_version));
-        let refused = self.network.send_produce(node, &envelope, limits, purpose, now.instant);
+        let limits = VersionLimits::from(
+            self.txn
+                .as_ref()
+                .and_then(txn::TransactionManager::max_produce_version),
+        );
+        let refused = self
+            .network
+            .send_produce(node, &envelope, limits, purpose, now.instant);
         if let Err(Purpose::Produce(request)) = refused {
             // The node took no request although it was ready a moment ago: the batches go back untouched.
             self.end_all(request, &Verdict::not_sent(), now);
@@ -175,11 +191,21 @@ impl SenderCore {
             Outcome::Written => Verdict::written(),
             Outcome::TimedOut { reason } => {
                 self.note_unanswered();
-                Verdict::unanswered(ErrorCode::RequestTimedOut, SendErrorKind::RequestTimedOut, sent, reason)
+                Verdict::unanswered(
+                    ErrorCode::RequestTimedOut,
+                    SendErrorKind::RequestTimedOut,
+                    sent,
+                    reason,
+                )
             }
             Outcome::Disconnected { reason } | Outcome::AuthenticationFailed { reason } => {
                 self.note_unanswered();
-                Verdict::unanswered(ErrorCode::NetworkException, SendErrorKind::Disconnected, sent, reason)
+                Verdict::unanswered(
+                    ErrorCode::NetworkException,
+                    SendErrorKind::Disconnected,
+                    sent,
+                    reason,
+                )
             }
             Outcome::VersionMismatch { reason } => Verdict::version_mismatch(reason),
         };
@@ -206,15 +232,18 @@ impl SenderCore {
         let response = match response {
             Ok(response) => response,
             Err(error) => {
-                self.network.protocol_error(connection, &error.to_string(), now.instant);
+                self.network
+                    .protocol_error(connection, &error.to_string(), now.instant);
                 self.note_unanswered();
                 let reason = error.to_string().into();
                 let kind = SendErrorKind::Disconnected;
-                let verdict = Verdict::unanswered(ErrorCode::NetworkException, kind, Sent::MayBeWritten, reason);
+                let verdict =
+                    Verdict::unanswered(ErrorCode::NetworkException, kind, Sent::MayBeWritten, reason);
                 return self.end_all(request, &verdict, now);
             }
         };
-        self.network.throttle_produce(connection, version, response.throttle_time_ms, now.instant);
+        self.network
+            .throttle_produce(connection, version, response.throttle_time_ms, now.instant);
         let mut hints = Vec::new();
         let mut answers = answers_by_partition(&request.topics, response.responses);
         for batch in request.batches {
@@ -282,11 +311,20 @@ impl SenderCore {
             (Some(txn), Some(id)) => txn.retry(verdict.code, &id, fate_of(batch)) == Retry::Requeue,
             _ => verdict.code.is_retriable(),
         };
-        if may_retry { Situation::Retriable } else { Situation::LastAttempt }
+        if may_retry {
+            Situation::Retriable
+        } else {
+            Situation::LastAttempt
+        }
     }
 
     /// S-65, S-67.
-    fn complete(&mut self, batch: StampedBatch, base_offset: Option<Offset>, log_append_time: Option<Timestamp>) {
+    fn complete(
+        &mut self,
+        batch: StampedBatch,
+        base_offset: Option<Offset>,
+        log_append_time: Option<Timestamp>,
+    ) {
         if let (Some(txn), Some(id)) = (self.txn.as_mut(), id_of(&batch)) {
             txn.batch_completed(&id);
         }
@@ -309,7 +347,13 @@ impl SenderCore {
     fn fail(&mut self, batch: StampedBatch, verdict: &Verdict) {
         if let (Some(txn), Some(id)) = (self.txn.as_mut(), id_of(&batch)) {
             let reason = FailureReason::Code(verdict.code);
-            txn.batch_failed(&id, &FailedBatch { reason, fate: fate_of(&batch) });
+            txn.batch_failed(
+                &id,
+                &FailedBatch {
+                    reason,
+                    fate: fate_of(&batch),
+                },
+            );
         }
         let consequence = self.consequence();
         let failure = verdict.failure(batch.fate(), consequence);
@@ -361,9 +405,15 @@ fn answers_by_partition(
 ) -> BTreeMap<TopicPartition, ProduceResponsePartition> {
     let mut answers = BTreeMap::new();
     for topic in responses {
-        let name = topics.get(&topic.topic_id).cloned().unwrap_or_else(|| Arc::from(topic.name.as_str()));
+        let name = topics
+            .get(&topic.topic_id)
+            .cloned()
+            .unwrap_or_else(|| Arc::from(topic.name.as_str()));
         for answer in topic.partition_responses {
-            let place = TopicPartition { topic: Arc::clone(&name), partition: answer.index };
+            let place = TopicPartition {
+                topic: Arc::clone(&name),
+                partition: answer.index,
+            };
             answers.insert(place, answer);
         }
     }
@@ -372,7 +422,10 @@ fn answers_by_partition(
 
 /// S-75: who leads the partition now, as the broker says that does not.
 fn leader_hint(place: &TopicPartition, answer: &ProduceResponsePartition) -> Option<LeaderHint> {
-    let told = matches!(answer.error_code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
+    let told = matches!(
+        answer.error_code,
+        ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
+    );
     let leader = &answer.current_leader;
     (told && leader.leader_id.0 >= 0 && leader.leader_epoch.0 >= 0).then(|| LeaderHint {
         topic_partition: place.clone(),

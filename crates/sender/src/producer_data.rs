@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kommit_accumulator::{Fate, Leader, Left, Progress, Ready, SendError, SendErrorKind, Stamp, StampedBatch};
+use kommit_accumulator::{
+    Fate, Leader, Left, Progress, Ready, SendError, SendErrorKind, Stamp, StampedBatch,
+};
 use kommit_network::ClusterSnapshot;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::{NodeId, PartitionIndex, TopicPartition};
@@ -27,13 +29,19 @@ impl SenderCore {
         self.mute(&drained);
         let next_expiry = self.expire_batches(now);
         self.send(drained, now);
-        ready.next_check.min(not_ready_until).min(drain_again).min(next_expiry)
+        ready
+            .next_check
+            .min(not_ready_until)
+            .min(drain_again)
+            .min(next_expiry)
     }
 
     /// S-38, S-39: which brokers have something to get; topics without a known leader ask for newer metadata.
     fn ready_nodes(&mut self, now: Now) -> Ready {
         let cluster = Arc::clone(self.network.cluster());
-        let ready = self.drainer.ready(now.instant, &|partition| leader(&cluster, partition));
+        let ready = self
+            .drainer
+            .ready(now.instant, &|partition| leader(&cluster, partition));
         if !ready.unknown_leader_topics.is_empty() {
             tracing::debug!(topics = ?ready.unknown_leader_topics, "asking for metadata of topics without a leader");
             for topic in &ready.unknown_leader_topics {
@@ -71,7 +79,10 @@ impl SenderCore {
                 self.in_flight.push(batch);
             }
             if !found.batches.is_empty() {
-                drained.push(NodeBatches { node, batches: found.batches });
+                drained.push(NodeBatches {
+                    node,
+                    batches: found.batches,
+                });
                 if found.left == Left::Sendable {
                     again = now.instant;
                 }
@@ -94,7 +105,12 @@ impl SenderCore {
         for batch in self.drainer.expired(now.instant) {
             let error = batch.error(now.instant);
             tracing::warn!(%error, partition = %batch.topic_partition(), "a batch expired in its queue");
-            self.tell_expired(batch.partition(), batch.stamp(), batch.record_count(), batch.fate());
+            self.tell_expired(
+                batch.partition(),
+                batch.stamp(),
+                batch.record_count(),
+                batch.fate(),
+            );
             batch.fail(error);
         }
         for batch in self.in_flight.take_expired(now.instant) {
@@ -105,7 +121,12 @@ impl SenderCore {
             };
             let error = SendError::new(kind).with_fate(Fate::MayBeWritten);
             tracing::warn!(%error, partition = %batch.topic_partition(), "a batch expired in flight");
-            self.tell_expired(batch.partition(), Some(batch.stamp()), batch.record_count(), Fate::MayBeWritten);
+            self.tell_expired(
+                batch.partition(),
+                Some(batch.stamp()),
+                batch.record_count(),
+                Fate::MayBeWritten,
+            );
             self.drainer.fail_in_flight(&batch, error);
         }
         self.drainer.next_expiry().min(self.in_flight.next_expiry())
@@ -123,7 +144,13 @@ impl SenderCore {
             Fate::MayBeWritten | Fate::Written => txn::Fate::MayBeWritten,
         };
         txn.mark_unresolved(&id);
-        txn.batch_failed(&id, &txn::BatchFailure { reason: FailureReason::Expired, fate });
+        txn.batch_failed(
+            &id,
+            &txn::BatchFailure {
+                reason: FailureReason::Expired,
+                fate,
+            },
+        );
     }
 
     /// S-48: one request for each broker.
@@ -137,5 +164,8 @@ impl SenderCore {
 /// N-73: the leader of a partition, when it is known and alive.
 fn leader(cluster: &ClusterSnapshot, partition: &TopicPartition) -> Option<Leader> {
     let known = cluster.leader(partition)?;
-    Some(Leader { node: known.node, epoch: known.epoch })
+    Some(Leader {
+        node: known.node,
+        epoch: known.epoch,
+    })
 }

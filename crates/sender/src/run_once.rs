@@ -49,5 +49,7 @@ pub(crate) fn fatal(error: &TransactionError) -> SendError {
         Some(code) => SendErrorKind::Broker(code),
         None => SendErrorKind::TransactionFailed,
     };
-    SendError::new(kind).with_consequence(Consequence::Fatal).with_message(error.to_string())
+    SendError::new(kind)
+        .with_consequence(Consequence::Fatal)
+        .with_message(error.to_string())
 }

@@ -18,7 +18,10 @@ pub(crate) fn send(
     request: Box<TransactionalRequest>,
     now: Instant,
 ) -> Result<(), Box<TransactionalRequest>> {
-    let limits = VersionLimits { min: request.min_version(), max: request.max_version() };
+    let limits = VersionLimits {
+        min: request.min_version(),
+        max: request.max_version(),
+    };
     let body = request.body().clone();
     let purpose = Purpose::Transactional(request);
     let sent = match &body {
@@ -60,7 +63,9 @@ pub(crate) fn decode(kind: RequestKind, version: i16, body: Bytes) -> Result<Res
 
 /// T-62: a coordinator that speaks InitProducerId version 3 or later can bump the epoch.
 pub(crate) fn epoch_bump_support(network: &Network<Purpose>, node: NodeId) -> EpochBumpSupport {
-    let range = network.api_versions(node).and_then(|versions| versions.range(ApiKey::InitProducerId));
+    let range = network
+        .api_versions(node)
+        .and_then(|versions| versions.range(ApiKey::InitProducerId));
     match range {
         Some(range) if range.max >= 3 => EpochBumpSupport::Supported,
         _ => EpochBumpSupport::Unsupported,

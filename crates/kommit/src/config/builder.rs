@@ -101,7 +101,10 @@ impl ProducerBuilder {
                 continue;
             }
             let Some((key, value)) = line.split_once('=') else {
-                return Err(ConfigError::Line { line: index + 1, text: line.to_owned() });
+                return Err(ConfigError::Line {
+                    line: index + 1,
+                    text: line.to_owned(),
+                });
             };
             self.given.insert(key.trim().to_owned(), value.trim().to_owned());
         }

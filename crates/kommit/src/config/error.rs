@@ -52,10 +52,17 @@ pub enum ConfigError {
 
 impl ConfigError {
     pub(super) fn value(key: &'static str, value: &str, allowed: impl Into<String>) -> Self {
-        Self::Value { key, value: value.to_owned(), allowed: allowed.into() }
+        Self::Value {
+            key,
+            value: value.to_owned(),
+            allowed: allowed.into(),
+        }
     }
 
     pub(super) fn combination(keys: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Combination { keys: keys.into(), reason: reason.into() }
+        Self::Combination {
+            keys: keys.into(),
+            reason: reason.into(),
+        }
     }
 }

@@ -69,7 +69,10 @@ impl<'a> Given<'a> {
         let mut given = BTreeMap::new();
         for (name, value) in texts {
             let key = Key::ALL.iter().copied().find(|key| key.name() == name);
-            let key = key.ok_or_else(|| ConfigError::UnknownKey { key: name.clone(), hint: hint(name) })?;
+            let key = key.ok_or_else(|| ConfigError::UnknownKey {
+                key: name.clone(),
+                hint: hint(name),
+            })?;
             given.insert(key, value.trim());
         }
         Ok(Self(given))
@@ -90,7 +93,9 @@ impl<'a> Given<'a> {
         default: i64,
         range: std::ops::RangeInclusive<i64>,
     ) -> Result<i64, ConfigError> {
-        let Some(text) = self.text(key) else { return Ok(default) };
+        let Some(text) = self.text(key) else {
+            return Ok(default);
+        };
         match text.parse::<i64>() {
             Ok(number) if range.contains(&number) => Ok(number),
             _ => {
@@ -101,7 +106,9 @@ impl<'a> Given<'a> {
     }
 
     fn millis(&self, key: Key, default: i64, most: i64) -> Result<Duration, ConfigError> {
-        Ok(Duration::from_millis(self.number(key, default, 0..=most)?.unsigned_abs()))
+        Ok(Duration::from_millis(
+            self.number(key, default, 0..=most)?.unsigned_abs(),
+        ))
     }
 
     /// A base and a largest back-off; a base above the largest makes a constant one (C-25 … C-27).
@@ -113,7 +120,10 @@ impl<'a> Given<'a> {
             return Ok((first, first));
         }
         if first > most {
-            tracing::warn!(key = base.0.name(), "back-off is above its maximum and stays constant at the maximum");
+            tracing::warn!(
+                key = base.0.name(),
+                "back-off is above its maximum and stays constant at the maximum"
+            );
         }
         Ok((first.min(most), most))
     }
@@ -142,7 +152,10 @@ fn hint(name: &str) -> String {
     if let Some(same) = known.clone().find(|key| spelled(name) == *key) {
         return format!(": did you mean {same}?");
     }
-    match known.clone().find(|key| key.starts_with(name) || name.starts_with(key)) {
+    match known
+        .clone()
+        .find(|key| key.starts_with(name) || name.starts_with(key))
+    {
         Some(near) => format!(": did you mean {near}?"),
         None => format!(": the keys are {}", known.collect::<Vec<_>>().join(", ")),
     }
@@ -161,12 +174,16 @@ pub(super) fn parse(texts: &BTreeMap<String, String>) -> Result<ProducerConfig, 
         acks,
         idempotence: true,
         transaction_timeout: Duration::from_millis(
-            given.number(Key::TransactionTimeout, 60_000, 1..=MAX_I32)?.unsigned_abs(),
+            given
+                .number(Key::TransactionTimeout, 60_000, 1..=MAX_I32)?
+                .unsigned_abs(),
         ),
         retries: u32::try_from(retries).unwrap_or(u32::MAX),
         delivery_timeout: given.millis(Key::DeliveryTimeout, 120_000, MAX_I32)?,
         request_timeout: given.millis(Key::RequestTimeout, 30_000, MAX_I32)?,
-        linger: given.millis(Key::Linger, 5, i64::MAX)?.min(Duration::from_millis(MAX_I32.unsigned_abs())),
+        linger: given
+            .millis(Key::Linger, 5, i64::MAX)?
+            .min(Duration::from_millis(MAX_I32.unsigned_abs())),
         batch_size: size(given.number(Key::BatchSize, 16_384, 0..=MAX_I32)?.max(1)),
         buffer_memory: size(given.number(Key::BufferMemory, 33_554_432, 0..=i64::MAX)?),
         max_block: given.millis(Key::MaxBlock, 60_000, i64::MAX)?,
@@ -176,12 +193,16 @@ pub(super) fn parse(texts: &BTreeMap<String, String>) -> Result<ProducerConfig, 
         compression: compression(&given)?,
         retry_backoff: given.backoff((Key::RetryBackoff, 100), (Key::RetryBackoffMax, 1_000))?,
         reconnect_backoff: given.backoff((Key::ReconnectBackoff, 50), (Key::ReconnectBackoffMax, 1_000))?,
-        connection_setup_timeout: given
-            .backoff((Key::ConnectionSetupTimeout, 10_000), (Key::ConnectionSetupTimeoutMax, 30_000))?,
+        connection_setup_timeout: given.backoff(
+            (Key::ConnectionSetupTimeout, 10_000),
+            (Key::ConnectionSetupTimeoutMax, 30_000),
+        )?,
         connections_max_idle: connections_max_idle(&given)?,
         metadata_max_age: given.millis(Key::MetadataMaxAge, 300_000, i64::MAX)?,
         metadata_max_idle: Duration::from_millis(
-            given.number(Key::MetadataMaxIdle, 300_000, 5_000..=i64::MAX)?.unsigned_abs(),
+            given
+                .number(Key::MetadataMaxIdle, 300_000, 5_000..=i64::MAX)?
+                .unsigned_abs(),
         ),
         transactional_id,
     };
@@ -226,7 +247,11 @@ fn compression(given: &Given<'_>) -> Result<Compression, ConfigError> {
     let text = given.text(Key::CompressionType).unwrap_or("none");
     match text {
         "none" => Ok(Compression::None),
-        _ => Err(ConfigError::value(Key::CompressionType.name(), text, "none (the codecs are not there yet)")),
+        _ => Err(ConfigError::value(
+            Key::CompressionType.name(),
+            text,
+            "none (the codecs are not there yet)",
+        )),
     }
 }
 
@@ -254,7 +279,10 @@ fn idempotence(given: &Given<'_>, config: &ProducerConfig) -> Result<bool, Confi
     if wanted && config.retries == 0 {
         if explicit {
             let reason = "an idempotent producer repeats a batch until its fate is known; leave retries at its default";
-            return Err(ConfigError::combination("enable.idempotence = true and retries = 0", reason));
+            return Err(ConfigError::combination(
+                "enable.idempotence = true and retries = 0",
+                reason,
+            ));
         }
         tracing::info!("retries = 0 switches idempotence off");
         idempotent = false;
@@ -262,18 +290,31 @@ fn idempotence(given: &Given<'_>, config: &ProducerConfig) -> Result<bool, Confi
     if wanted && config.acks != Acks::All {
         if explicit {
             let keys = format!("enable.idempotence = true and acks = {}", config.acks.wire());
-            return Err(ConfigError::combination(keys, "an idempotent producer needs acks = all"));
+            return Err(ConfigError::combination(
+                keys,
+                "an idempotent producer needs acks = all",
+            ));
         }
         tracing::info!("acks other than all switches idempotence off");
         idempotent = false;
     }
     if wanted && config.max_in_flight > 5 {
-        let keys = format!("idempotence and {} = {}", Key::MaxInFlight.name(), config.max_in_flight);
-        return Err(ConfigError::combination(keys, "a broker remembers five batches; set at most 5"));
+        let keys = format!(
+            "idempotence and {} = {}",
+            Key::MaxInFlight.name(),
+            config.max_in_flight
+        );
+        return Err(ConfigError::combination(
+            keys,
+            "a broker remembers five batches; set at most 5",
+        ));
     }
     if config.transactional_id.is_some() && !idempotent {
         let reason = "transactions need idempotence: remove enable.idempotence = false, retries = 0 and acks other than all";
-        return Err(ConfigError::combination("transactional.id and a producer that is not idempotent", reason));
+        return Err(ConfigError::combination(
+            "transactional.id and a producer that is not idempotent",
+            reason,
+        ));
     }
     Ok(idempotent)
 }
@@ -293,8 +334,14 @@ fn delivery_timeout(given: &Given<'_>, config: &ProducerConfig) -> Result<Durati
     }
     if given.has(Key::DeliveryTimeout) {
         let keys = format!("delivery.timeout.ms = {}", config.delivery_timeout.as_millis());
-        let reason = format!("it must be at least linger.ms + request.timeout.ms = {}", least.as_millis());
-        return Err(ConfigError::combination(keys + ", linger.ms and request.timeout.ms", reason));
+        let reason = format!(
+            "it must be at least linger.ms + request.timeout.ms = {}",
+            least.as_millis()
+        );
+        return Err(ConfigError::combination(
+            keys + ", linger.ms and request.timeout.ms",
+            reason,
+        ));
     }
     tracing::warn!("delivery.timeout.ms raised to linger.ms + request.timeout.ms");
     Ok(least.min(Duration::from_millis(MAX_I32.unsigned_abs())))
@@ -306,7 +353,10 @@ mod tests {
 
     fn built(pairs: &[(&str, &str)]) -> Result<ProducerConfig, ConfigError> {
         let start = ProducerConfig::builder().set("bootstrap.servers", "localhost:9092");
-        pairs.iter().fold(start, |builder, (key, value)| builder.set(*key, *value)).build()
+        pairs
+            .iter()
+            .fold(start, |builder, (key, value)| builder.set(*key, *value))
+            .build()
     }
 
     fn refused(pairs: &[(&str, &str)]) -> String {
@@ -330,14 +380,20 @@ mod tests {
     /// C-1: nothing works without an address, and the error says what one looks like.
     #[test]
     fn bootstrap_servers_are_required() {
-        let error = ProducerConfig::builder().build().expect_err("no address").to_string();
+        let error = ProducerConfig::builder()
+            .build()
+            .expect_err("no address")
+            .to_string();
         assert!(error.starts_with("bootstrap.servers is missing"), "{error}");
     }
 
     /// C-4, C-49: only the four spellings of acks are taken, case included.
     #[test]
     fn acks_has_four_spellings() {
-        assert_eq!(built(&[("acks", " -1 ")]).map(|config| config.acks), Ok(Acks::All));
+        assert_eq!(
+            built(&[("acks", " -1 ")]).map(|config| config.acks),
+            Ok(Acks::All)
+        );
         for text in ["ALL", "2", "+1", ""] {
             assert!(refused(&[("acks", text)]).contains("all, -1, 0, 1"));
         }
@@ -346,8 +402,16 @@ mod tests {
     /// C-42, C-43: what contradicts idempotence is an error when idempotence was asked for, and switches it off otherwise.
     #[test]
     fn idempotence_gives_way_only_when_nobody_asked_for_it() {
-        assert!(!built(&[("acks", "1")]).expect("default idempotence gives way").idempotence);
-        assert!(!built(&[("retries", "0")]).expect("default idempotence gives way").idempotence);
+        assert!(
+            !built(&[("acks", "1")])
+                .expect("default idempotence gives way")
+                .idempotence
+        );
+        assert!(
+            !built(&[("retries", "0")])
+                .expect("default idempotence gives way")
+                .idempotence
+        );
         assert!(refused(&[("acks", "1"), ("enable.idempotence", "true")]).contains("acks = all"));
         assert!(refused(&[("retries", "0"), ("enable.idempotence", "true")]).contains("retries"));
     }
@@ -388,7 +452,10 @@ mod tests {
     #[test]
     fn a_reconnect_backoff_alone_is_constant() {
         let config = built(&[("reconnect.backoff.ms", "70")]).expect("valid");
-        assert_eq!(config.reconnect_backoff, (Duration::from_millis(70), Duration::from_millis(70)));
+        assert_eq!(
+            config.reconnect_backoff,
+            (Duration::from_millis(70), Duration::from_millis(70))
+        );
     }
 
     #[test]
@@ -400,7 +467,10 @@ mod tests {
     #[test]
     fn properties_are_lines_with_comments() {
         let text = "# where\nbootstrap.servers = localhost:9092\n\n! how\nlinger.ms=7\n";
-        assert_eq!(ProducerConfig::from_properties(text).expect("valid").linger, Duration::from_millis(7));
+        assert_eq!(
+            ProducerConfig::from_properties(text).expect("valid").linger,
+            Duration::from_millis(7)
+        );
         let broken = ProducerConfig::from_properties("bootstrap.servers").expect_err("no value");
         assert!(broken.to_string().contains("line 1"), "{broken}");
     }

@@ -42,7 +42,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, CommandBox> {
-        self.commands.lock().expect("nothing panics while the command box is locked")
+        self.commands
+            .lock()
+            .expect("nothing panics while the command box is locked")
     }
 
     fn put(&self, asked: Asked) -> Result<(), SenderGone> {
@@ -98,10 +100,15 @@ impl fmt::Debug for SenderHandle {
 
 impl SenderHandle {
     /// Starts the sender task on the current tokio runtime.
-    pub fn start(parts: Parts, connector: Arc<dyn Connector>, clock: Arc<dyn Clock>) -> (Self, JoinHandle<()>) {
+    pub fn start(
+        parts: Parts,
+        connector: Arc<dyn Connector>,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, JoinHandle<()>) {
         let wake = Arc::new(Notify::new());
         let bell = Arc::clone(&wake);
-        let (accumulator, drainer) = kommit_accumulator::accumulator(parts.accumulator, move || bell.notify_one());
+        let (accumulator, drainer) =
+            kommit_accumulator::accumulator(parts.accumulator, move || bell.notify_one());
         let network = Network::new(parts.network, parts.bootstrap);
         let (published, cluster) = watch::channel(Arc::clone(network.cluster()));
         let txn = parts.transaction.map(TransactionManager::new);
@@ -114,7 +121,14 @@ impl SenderHandle {
         });
         let driver = Driver::new(core, Arc::clone(&shared), connector, published);
         let task = tokio::spawn(driver.run());
-        (Self { shared, accumulator, cluster }, task)
+        (
+            Self {
+                shared,
+                accumulator,
+                cluster,
+            },
+            task,
+        )
     }
 
     /// The shared half of the accumulator.

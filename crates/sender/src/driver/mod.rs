@@ -36,7 +36,9 @@ impl SystemClock {
     /// A clock whose origin is now.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn start() -> Self {
-        Self { origin: std::time::Instant::now() }
+        Self {
+            origin: std::time::Instant::now(),
+        }
     }
 }
 
@@ -44,7 +46,9 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     fn now(&self) -> Now {
         let passed = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let wall = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         Now {
             instant: Instant::from_nanos(passed),
             wall: Timestamp(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)),
@@ -74,7 +78,15 @@ impl Driver {
         cluster: watch::Sender<Arc<ClusterSnapshot>>,
     ) -> Self {
         let (links, events) = Links::new(connector, LinksConfig::default());
-        Self { core, shared, links, events, cluster, waiting: BTreeMap::new(), actions: Actions::default() }
+        Self {
+            core,
+            shared,
+            links,
+            events,
+            cluster,
+            waiting: BTreeMap::new(),
+            actions: Actions::default(),
+        }
     }
 
     /// Runs until the core is closed. Whoever still waits then is told that the sender is gone.
