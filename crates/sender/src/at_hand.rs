@@ -3,7 +3,7 @@
 //! Where the reference blocks for a node or sleeps for a back-off, the request waits here, with a deadline.
 
 use kommit_accumulator::{Consequence, SendError, SendErrorKind};
-use kommit_network::{ConnectionId, Outcome};
+use kommit_network::{ConnectionId, Outcome, Sent};
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::NodeId;
 use kommit_txn_manager::{Answer, Batches, CoordinatorType, StateName, TransactionalRequest};
@@ -159,10 +159,16 @@ impl SenderCore {
         &mut self,
         request: TransactionalRequest,
         connection: ConnectionId,
-        result: Outcome,
+        (result, sent): (Outcome, Sent),
         now: Now,
     ) {
         self.at_hand = AtHand::Idle;
+        if sent == Sent::NotWritten
+            && matches!(result, Outcome::Disconnected { .. } | Outcome::TimedOut { .. })
+        {
+            // R1: not one byte left, so it is as if the request had never been sent.
+            return self.find_coordinator_and_retry(Box::new(request));
+        }
         let Some(txn) = self.txn.as_mut() else { return };
         let answer = match result {
             Outcome::Response { version, body, .. } => {

@@ -238,7 +238,7 @@ impl SenderCore {
         match purpose {
             Purpose::Produce(request) => self.produce_ended(request, connection, result, sent, now),
             Purpose::Transactional(request) => {
-                self.transactional_request_ended(*request, connection, result, now)
+                self.transactional_request_ended(*request, connection, (result, sent), now)
             }
         }
     }

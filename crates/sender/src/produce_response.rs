@@ -190,7 +190,7 @@ impl SenderCore {
             }
             Outcome::Written => Verdict::written(),
             Outcome::TimedOut { reason } => {
-                self.note_unanswered();
+                self.note_unanswered(sent);
                 Verdict::unanswered(
                     ErrorCode::RequestTimedOut,
                     SendErrorKind::RequestTimedOut,
@@ -199,7 +199,7 @@ impl SenderCore {
                 )
             }
             Outcome::Disconnected { reason } | Outcome::AuthenticationFailed { reason } => {
-                self.note_unanswered();
+                self.note_unanswered(sent);
                 Verdict::unanswered(
                     ErrorCode::NetworkException,
                     SendErrorKind::Disconnected,
@@ -234,7 +234,7 @@ impl SenderCore {
             Err(error) => {
                 self.network
                     .protocol_error(connection, &error.to_string(), now.instant);
-                self.note_unanswered();
+                self.note_unanswered(Sent::MayBeWritten);
                 let reason = error.to_string().into();
                 let kind = SendErrorKind::Disconnected;
                 let verdict =
@@ -379,9 +379,9 @@ impl SenderCore {
         }
     }
 
-    /// R6: a copy of the request may still be on its way.
-    fn note_unanswered(&mut self) {
-        if let Some(txn) = self.txn.as_mut() {
+    /// R6: a copy of the request may still be on its way, unless not one byte of it was written.
+    fn note_unanswered(&mut self, sent: Sent) {
+        if let (Sent::MayBeWritten, Some(txn)) = (sent, self.txn.as_mut()) {
             txn.note_unanswered();
         }
     }
