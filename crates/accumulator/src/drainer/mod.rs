@@ -104,6 +104,13 @@ impl Drainer {
         self.gather();
         self.reported.clear();
         std::mem::swap(&mut self.reported, &mut self.unreported);
+        // What has been aborted or has expired since it rang joins nothing.
+        let lanes = &self.lanes;
+        self.reported.retain(|partition| {
+            lanes[partition.position()]
+                .as_ref()
+                .is_some_and(|lane| lane.front != Front::Empty)
+        });
         &self.reported
     }
 

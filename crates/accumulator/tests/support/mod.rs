@@ -131,12 +131,18 @@ impl Scene {
 
     /// Appends a record, with memory from the pool when it is needed.
     pub fn send_record(&self, partition: Option<i32>, record: &RecordRef<'_>) -> Delivery {
+        let named = partition.map(PartitionId);
+        let destination = self.accumulator.destination(&self.topic, named, record).unwrap();
         let mut page = None;
-        match self.try_send(partition, record, &mut page) {
-            Err(AppendRefusal::NeedsPage(size)) => page = Some(self.accumulator.try_page(size).unwrap()),
-            other => return other.unwrap(),
+        loop {
+            match self
+                .accumulator
+                .append(&destination, record, &mut page, None, self.now())
+            {
+                Err(AppendRefusal::NeedsPage(size)) => page = Some(self.accumulator.try_page(size).unwrap()),
+                other => return other.unwrap(),
+            }
         }
-        self.try_send(partition, record, &mut page).unwrap()
     }
 
     pub fn send(&self, partition: i32, value: &[u8]) -> Delivery {
