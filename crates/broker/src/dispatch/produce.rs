@@ -100,7 +100,6 @@ pub(super) fn begin(world: &mut World, context: &Context<'_>, request: ProduceRe
         }
     }
     pending.check_transaction();
-    pending.start_verification(world, context.now);
     pending
         .advance(world, context.now)
         .unwrap_or_else(|pending| Outcome::Produce(Box::new(pending)))
@@ -121,6 +120,7 @@ impl PendingProduce {
             if now.instant < next {
                 return Err(self);
             }
+            self.start_verification(world, now);
             if self.verify(world, now, limit) == Verified::Later {
                 let next = now.instant + world.config.verification_retry.interval;
                 self.wait = Wait::Coordinator {
@@ -211,25 +211,28 @@ impl PendingProduce {
         }
     }
 
-    /// B-75, B-76, B-82: which batches need the coordinator's agreement.
+    /// B-75, B-76, B-82: which batches need the coordinator's agreement. A repetition (B-78) begins anew, as markers that were
+    /// written meanwhile belong to the transaction before.
     fn start_verification(&mut self, world: &mut World, now: Now) {
         let rules = self.rules();
         let is_off = rules == ClientRules::V1 && world.config.verification == Verification::Disabled;
         for item in &mut self.items {
-            let ItemStage::Ready(batch, proof) = &mut item.stage else {
+            let (ItemStage::Ready(batch, Proof::NotNeeded) | ItemStage::Unverified(batch, _)) = &item.stage
+            else {
                 continue;
             };
-            if is_off {
-                *proof = Proof::Unchecked;
-                continue;
-            }
+            let batch = batch.clone();
             let Ok(partition) = world.cluster.partition_mut(&item.partition) else {
                 continue;
             };
-            match partition.start_verification(batch, rules, now.instant) {
-                Ok(None) => {}
-                Ok(Some(guard)) => item.stage = ItemStage::Unverified(batch.clone(), guard),
-                Err(code) => item.stage = ItemStage::Refused(Refusal::hidden(code)),
+            item.stage = if is_off {
+                ItemStage::Ready(batch, Proof::Unchecked)
+            } else {
+                match partition.start_verification(&batch, rules, now.instant) {
+                    Ok(None) => ItemStage::Ready(batch, Proof::NotNeeded),
+                    Ok(Some(guard)) => ItemStage::Unverified(batch, guard),
+                    Err(code) => ItemStage::Refused(Refusal::hidden(code)),
+                }
             }
         }
     }

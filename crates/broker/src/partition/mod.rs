@@ -102,11 +102,11 @@ impl Partition {
             return Ok(None);
         };
         if let Some(entry) = self.producers.entry(candidate.id) {
-            let is_ahead_of_open = entry.open_since.is_some() && candidate.epoch > entry.epoch;
-            if candidate.epoch < entry.epoch || is_ahead_of_open {
+            if candidate.epoch < entry.epoch {
                 return Err(ErrorCode::InvalidProducerEpoch);
             }
-            if entry.open_since.is_some() {
+            // An epoch ahead of the open transaction's goes to the coordinator, which knows whether markers are on their way.
+            if entry.open_since.is_some() && candidate.epoch == entry.epoch {
                 return Ok(None);
             }
         }
