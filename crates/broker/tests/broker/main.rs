@@ -1,0 +1,12 @@
+//! The embedded broker as scenes: requests in, answers out, in virtual time; the last module uses sockets.
+
+mod connections;
+mod faults;
+mod fetch;
+mod idempotence;
+mod metadata;
+mod produce;
+mod scene;
+mod sockets;
+mod transactions;
+mod verification;
