@@ -46,14 +46,12 @@ macro_rules! echo {
         $topics.iter().map(|topic| $topic {
             $($field: topic.$field.clone(),)*
             $list: topic.$partitions.iter().map(|entry| $partition { $index: entry.$source, ..Default::default() }).collect(),
-            ..Default::default()
         }).collect()
     };
     ($topics:expr => $topic:ident { $($field:ident),* } $list:ident: $partitions:ident => $partition:ident $index:ident) => {
         $topics.iter().map(|topic| $topic {
             $($field: topic.$field.clone(),)*
             $list: topic.$partitions.iter().map(|index| $partition { $index: *index, ..Default::default() }).collect(),
-            ..Default::default()
         }).collect()
     };
 }

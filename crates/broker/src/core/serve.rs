@@ -24,6 +24,26 @@ enum Step {
     Waiting,
 }
 
+/// One connection's part of a turn.
+struct Serving<'a> {
+    id: ConnectionId,
+    now: Now,
+    out: &'a mut Vec<BrokerAction>,
+}
+
+impl Serving<'_> {
+    /// The request is done; the next one may be read.
+    fn finished(&mut self) {
+        self.out.push(BrokerAction::Finished { connection: self.id });
+    }
+
+    /// The connection ends; nothing that waits on it is begun.
+    fn close(&mut self, connection: &mut Connection) {
+        connection.client_is_gone();
+        self.out.push(BrokerAction::Close { connection: self.id });
+    }
+}
+
 /// A frame that was read.
 enum Taken {
     /// A request that is served.
@@ -39,23 +59,19 @@ impl BrokerCore {
     pub(super) fn serve_all(&mut self, now: Now, out: &mut Vec<BrokerAction>) {
         let mut connections = std::mem::take(&mut self.connections);
         for (id, connection) in &mut connections {
-            while self.step(*id, connection, now, out) == Step::Made {}
+            let mut serving = Serving { id: *id, now, out };
+            while self.step(connection, &mut serving) == Step::Made {}
         }
         self.connections = connections;
     }
 
-    fn step(
-        &mut self,
-        id: ConnectionId,
-        connection: &mut Connection,
-        now: Now,
-        out: &mut Vec<BrokerAction>,
-    ) -> Step {
+    fn step(&mut self, connection: &mut Connection, serving: &mut Serving<'_>) -> Step {
+        let now = serving.now;
         let Some(current) = connection.current.take() else {
             let Some(frame) = connection.next_frame(now.instant) else {
                 return Step::Waiting;
             };
-            self.take_up(id, connection, frame, now, out);
+            self.take_up(connection, frame, serving);
             return Step::Made;
         };
         let Current { header, after, stage } = current;
@@ -67,14 +83,10 @@ impl BrokerCore {
             Stage::Delayed { request, .. } | Stage::Held { request, .. } => {
                 Ok(self.dispatch(connection, &header, request, now))
             }
-            Stage::Produce(pending) => pending
-                .advance(&mut self.world, now)
-                .map_err(|pending| Stage::Produce(Box::new(pending))),
-            Stage::Fetch(pending) => pending
-                .advance(&self.world, now)
-                .map_err(|pending| Stage::Fetch(Box::new(pending))),
+            Stage::Produce(pending) => pending.advance(&mut self.world, now).map_err(Stage::Produce),
+            Stage::Fetch(pending) => pending.advance(&self.world, now).map_err(Stage::Fetch),
             Stage::Answering { response, .. } | Stage::HeldAnswer { response, .. } => {
-                self.send(id, connection, &header, &after, *response, now, out);
+                self.send(connection, &header, &after, *response, serving);
                 return Step::Made;
             }
         };
@@ -84,21 +96,14 @@ impl BrokerCore {
                 Step::Waiting
             }
             Ok(outcome) => {
-                self.settle(id, connection, (header, after), outcome, now, out);
+                self.settle(connection, (header, after), outcome, serving);
                 Step::Made
             }
         }
     }
 
     /// Reads a frame, lets the rules judge it, and begins to serve it.
-    fn take_up(
-        &mut self,
-        id: ConnectionId,
-        connection: &mut Connection,
-        frame: Bytes,
-        now: Now,
-        out: &mut Vec<BrokerAction>,
-    ) {
+    fn take_up(&mut self, connection: &mut Connection, frame: Bytes, serving: &mut Serving<'_>) {
         let (header, request) = match self.read(connection, frame) {
             Taken::Request(header, request) => (header, request),
             Taken::UnknownApiVersions(header) => {
@@ -108,19 +113,12 @@ impl BrokerCore {
                     api_version: 0,
                     ..header
                 };
-                return self.settle(
-                    id,
-                    connection,
-                    (header, After::plain()),
-                    response.into(),
-                    now,
-                    out,
-                );
+                return self.settle(connection, (header, After::plain()), response.into(), serving);
             }
-            Taken::Malformed => return close(id, connection, out),
+            Taken::Malformed => return serving.close(connection),
         };
-        let judgement = self.judge(id, connection, &header, &request, now);
-        self.carry_out(id, connection, (header, request), judgement, now, out);
+        let judgement = self.judge(connection, &header, &request, serving);
+        self.carry_out(connection, (header, request), judgement, serving);
     }
 
     fn read(&self, connection: &Connection, frame: Bytes) -> Taken {
@@ -151,11 +149,10 @@ impl BrokerCore {
     /// Asks the rules, and writes the journal.
     fn judge(
         &mut self,
-        id: ConnectionId,
         connection: &Connection,
         header: &RequestHeader,
         request: &RequestMessage,
-        now: Now,
+        serving: &Serving<'_>,
     ) -> Option<Judgement> {
         if self.rules.is_empty() && !self.journal.is_kept() {
             return None;
@@ -163,13 +160,13 @@ impl BrokerCore {
         let partitions = partitions::of(request, &self.world.cluster);
         let judgement = self.rules.judge(connection.node, request, &partitions);
         self.journal.push(JournalEntry {
-            connection: id,
+            connection: serving.id,
             node: connection.node,
             api: request.key(),
             version: header.api_version,
             correlation_id: header.correlation_id,
             client_id: header.client_id.clone(),
-            at: now.instant,
+            at: serving.now.instant,
             partitions,
             verdict: judgement
                 .as_ref()
@@ -181,13 +178,12 @@ impl BrokerCore {
     /// What a rule does to a request before it is served.
     fn carry_out(
         &mut self,
-        id: ConnectionId,
         connection: &mut Connection,
         (header, request): (RequestHeader, RequestMessage),
         judgement: Option<Judgement>,
-        now: Now,
-        out: &mut Vec<BrokerAction>,
+        serving: &mut Serving<'_>,
     ) {
+        let now = serving.now;
         let Some(Judgement {
             rule,
             verdict,
@@ -195,17 +191,17 @@ impl BrokerCore {
         }) = judgement
         else {
             let outcome = self.dispatch(connection, &header, request, now);
-            return self.settle(id, connection, (header, After::plain()), outcome, now, out);
+            return self.settle(connection, (header, After::plain()), outcome, serving);
         };
         let mut after = After::plain();
         let stage = match verdict {
             Verdict::DropRequest => {
                 connection.link = Link::Deaf;
-                return out.push(BrokerAction::Finished { connection: id });
+                return serving.finished();
             }
-            Verdict::DisconnectBefore => return close(id, connection, out),
+            Verdict::DisconnectBefore => return serving.close(connection),
             Verdict::DeliverLate(delay) => {
-                close(id, connection, out);
+                serving.close(connection);
                 Stage::Delayed {
                     until: now.instant + delay,
                     request,
@@ -219,7 +215,7 @@ impl BrokerCore {
             Verdict::Answer(code) if partition.is_none() || request.key() != ApiKey::Produce => {
                 let target = self.target(partition.as_ref());
                 let response = refusals::refuse(&request, header.api_version, code, target);
-                return self.settle(id, connection, (header, after), response.into(), now, out);
+                return self.settle(connection, (header, after), response.into(), serving);
             }
             Verdict::Answer(code) | Verdict::ServeThenAnswer(code) => {
                 let target = self.target(partition.as_ref());
@@ -305,50 +301,44 @@ impl BrokerCore {
     /// What becomes of a request after it was served, or set to wait.
     fn settle(
         &mut self,
-        id: ConnectionId,
         connection: &mut Connection,
         (header, after): (RequestHeader, After),
         outcome: Outcome,
-        now: Now,
-        out: &mut Vec<BrokerAction>,
+        serving: &mut Serving<'_>,
     ) {
+        let now = serving.now;
         let stage = match outcome {
             Outcome::Produce(pending) => Stage::Produce(pending),
             Outcome::Fetch(pending) => Stage::Fetch(pending),
             Outcome::Silence => {
                 if matches!(after.verdict, Verdict::DisconnectAfter) {
-                    return close(id, connection, out);
+                    return serving.close(connection);
                 }
-                return out.push(BrokerAction::Finished { connection: id });
+                return serving.finished();
             }
-            Outcome::Close => return close(id, connection, out),
+            Outcome::Close => return serving.close(connection),
             Outcome::Answer(response) => match (&after.verdict, after.rule) {
                 (Verdict::DelayResponse(delay), _) => Stage::Answering {
                     at: now.instant + *delay,
                     response,
                 },
                 (Verdict::HoldResponse, Some(rule)) => Stage::HeldAnswer { rule, response },
-                _ => return self.send(id, connection, &header, &after, *response, now, out),
+                _ => return self.send(connection, &header, &after, *response, serving),
             },
         };
         connection.current = Some(Current { header, after, stage });
     }
 
     /// Sends an answer, after what a rule does to it.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "connection, request and time are all needed at the only exit"
-    )]
     fn send(
         &mut self,
-        id: ConnectionId,
         connection: &mut Connection,
         header: &RequestHeader,
         after: &After,
         mut response: ResponseMessage,
-        now: Now,
-        out: &mut Vec<BrokerAction>,
+        serving: &mut Serving<'_>,
     ) {
+        let now = serving.now;
         if let Some((code, refused)) = &after.refusal {
             match (&after.partition, &after.verdict) {
                 (Some(_), Verdict::Answer(_)) => refusals::add_refused(&mut response, refused),
@@ -367,25 +357,25 @@ impl BrokerCore {
         let mut frame = response.encode(header.api_version, header.correlation_id.wrapping_add(shift));
         match after.verdict {
             Verdict::DropResponse => connection.link = silenced(connection.link),
-            Verdict::DisconnectAfter => return close(id, connection, out),
+            Verdict::DisconnectAfter => return serving.close(connection),
             Verdict::WrongLength(length) => frame = with_length(&frame, length),
             Verdict::Truncate(size) => {
-                out.push(BrokerAction::Send {
-                    connection: id,
+                serving.out.push(BrokerAction::Send {
+                    connection: serving.id,
                     frame: frame.slice(..size.min(frame.len())),
                 });
-                return close(id, connection, out);
+                return serving.close(connection);
             }
             _ => {}
         }
         if connection.link == Link::Open {
-            out.push(BrokerAction::Send {
-                connection: id,
+            serving.out.push(BrokerAction::Send {
+                connection: serving.id,
                 frame,
             });
         }
         if connection.link != Link::Gone {
-            out.push(BrokerAction::Finished { connection: id });
+            serving.finished();
         }
     }
 
@@ -397,12 +387,6 @@ impl BrokerCore {
             connection.resume_at = now + throttle;
         }
     }
-}
-
-/// The connection ends; nothing that waits on it is begun.
-fn close(id: ConnectionId, connection: &mut Connection, out: &mut Vec<BrokerAction>) {
-    connection.client_is_gone();
-    out.push(BrokerAction::Close { connection: id });
 }
 
 fn silenced(link: Link) -> Link {

@@ -44,16 +44,16 @@ pub(super) fn begin(world: &mut World, context: &Context<'_>, request: FetchRequ
         .into();
     }
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let pending = PendingFetch {
+    let pending = Box::new(PendingFetch {
         node: context.node,
         version: context.version,
         deadline: context.now.instant + wait,
         seen_changes: world.changes(),
         request,
-    };
+    });
     pending
         .answer_or_wait(world, context.now)
-        .unwrap_or_else(|pending| Outcome::Fetch(Box::new(pending)))
+        .unwrap_or_else(Outcome::Fetch)
 }
 
 impl PendingFetch {
@@ -63,7 +63,7 @@ impl PendingFetch {
     }
 
     /// Answers when there is enough, or when the time is up (B-115). Gives itself back when it waits on.
-    pub(crate) fn advance(mut self, world: &World, now: Now) -> Result<Outcome, Self> {
+    pub(crate) fn advance(mut self: Box<Self>, world: &World, now: Now) -> Result<Outcome, Box<Self>> {
         if now.instant < self.deadline && self.seen_changes == world.changes() {
             return Err(self);
         }
@@ -71,7 +71,7 @@ impl PendingFetch {
         self.answer_or_wait(world, now)
     }
 
-    fn answer_or_wait(self, world: &World, now: Now) -> Result<Outcome, Self> {
+    fn answer_or_wait(self: Box<Self>, world: &World, now: Now) -> Result<Outcome, Box<Self>> {
         let mut reading = Reading::new(&self, world);
         for topic in &self.request.topics {
             reading.add_topic(topic);

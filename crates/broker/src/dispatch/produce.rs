@@ -3,6 +3,8 @@
 //! The order is that of B-23: authorisation, topic and format per partition, verification, acks, append. A produce that has to wait
 //! for the coordinator (B-78) or for replication (B-30) is a [`PendingProduce`].
 
+mod answer;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -16,18 +18,14 @@ use super::{Context, Outcome, named};
 use crate::config::Verification;
 use crate::coordinator::interface::{VerifyMode, VerifyRequest};
 use crate::core::World;
-use crate::messages::ResponseMessage;
-use crate::partition::incoming::{IncomingBatch, LogStart, Refusal};
+use crate::partition::incoming::{IncomingBatch, Refusal};
 use crate::partition::verification::{ClientRules, Guard};
 use crate::partition::{AppendContext, Appended, Proof};
 use crate::topics::is_internal;
+use answer::translated;
 
 /// The first version in which the broker adds partitions to the transaction (B-74).
 const FIRST_ADDING_VERSION: i16 = 12;
-/// The first version that knows TRANSACTION_ABORTABLE (B-79).
-const FIRST_ABORTABLE_VERSION: i16 = 11;
-/// The first version with hints about leaders (B-27).
-const FIRST_HINTING_VERSION: i16 = 10;
 /// The first version with topic ids instead of names.
 const FIRST_ID_VERSION: i16 = 13;
 /// Kafka's admin client, which may write to internal topics (B-28).
@@ -80,7 +78,7 @@ enum Wait {
 pub(super) fn begin(world: &mut World, context: &Context<'_>, request: ProduceRequest) -> Outcome {
     let timeout = u64::try_from(request.timeout_ms).unwrap_or(0);
     let limit = context.now.instant + world.config.verification_retry.limit;
-    let mut pending = PendingProduce {
+    let mut pending = Box::new(PendingProduce {
         node: context.node,
         version: context.version,
         acks: request.acks,
@@ -92,7 +90,7 @@ pub(super) fn begin(world: &mut World, context: &Context<'_>, request: ProduceRe
             limit,
         },
         timeout: context.now.instant + std::time::Duration::from_millis(timeout),
-    };
+    });
     for topic in request.topic_data {
         for partition in topic.partition_data {
             let item = pending.item(world, &topic.name, topic.topic_id, &partition);
@@ -102,7 +100,7 @@ pub(super) fn begin(world: &mut World, context: &Context<'_>, request: ProduceRe
     pending.check_transaction();
     pending
         .advance(world, context.now)
-        .unwrap_or_else(|pending| Outcome::Produce(Box::new(pending)))
+        .unwrap_or_else(Outcome::Produce)
 }
 
 impl PendingProduce {
@@ -115,7 +113,7 @@ impl PendingProduce {
     }
 
     /// Does what can be done now. Gives itself back when it must wait on.
-    pub(crate) fn advance(mut self, world: &mut World, now: Now) -> Result<Outcome, Self> {
+    pub(crate) fn advance(mut self: Box<Self>, world: &mut World, now: Now) -> Result<Outcome, Box<Self>> {
         if let Wait::Coordinator { next, limit } = self.wait {
             if now.instant < next {
                 return Err(self);
@@ -337,103 +335,6 @@ impl PendingProduce {
             }
         }
     }
-
-    fn answer(self, world: &World) -> Outcome {
-        let has_failed = self
-            .items
-            .iter()
-            .any(|item| matches!(item.stage, ItemStage::Refused(_)));
-        if self.acks == 0 {
-            return if has_failed {
-                Outcome::Close
-            } else {
-                Outcome::Silence
-            };
-        }
-        let mut response = ProduceResponse::default();
-        for item in &self.items {
-            let entry = self.entry(item, world, &mut response.node_endpoints);
-            let same_topic = |topic: &&mut ProduceResponseTopic| {
-                topic.name == item.topic_name && topic.topic_id == item.topic_id
-            };
-            match response.responses.last_mut().filter(same_topic) {
-                Some(topic) => topic.partition_responses.push(entry),
-                None => response.responses.push(ProduceResponseTopic {
-                    name: item.topic_name.clone(),
-                    topic_id: item.topic_id,
-                    partition_responses: vec![entry],
-                }),
-            }
-        }
-        ResponseMessage::Produce(response).into()
-    }
-
-    fn entry(
-        &self,
-        item: &Item,
-        world: &World,
-        endpoints: &mut Vec<ProduceResponseNodeEndpoint>,
-    ) -> ProduceResponsePartition {
-        let partition = world.cluster.partition(&item.partition).ok();
-        let log_start = partition.map_or(-1, |partition| partition.log().start().0);
-        let mut entry = ProduceResponsePartition {
-            index: item.partition.partition,
-            ..Default::default()
-        };
-        match &item.stage {
-            ItemStage::Appended(appended) => {
-                entry.base_offset = appended.base_offset.0;
-                entry.log_append_time_ms = appended.log_append_time.map_or(-1, |time| time.0);
-                entry.log_start_offset = log_start;
-            }
-            ItemStage::Refused(refusal) => {
-                entry.base_offset = -1;
-                entry.error_code = refusal.code;
-                entry.log_start_offset = if refusal.log_start == LogStart::Shown {
-                    log_start
-                } else {
-                    -1
-                };
-                describe_records(&mut entry, refusal);
-                if refusal.code == ErrorCode::NotLeaderOrFollower && self.version >= FIRST_HINTING_VERSION {
-                    entry.current_leader = self.leader_hint(item, world, endpoints);
-                }
-            }
-            ItemStage::Ready(..) | ItemStage::Unverified(..) => {
-                entry.error_code = ErrorCode::UnknownServerError
-            }
-        }
-        entry
-    }
-
-    /// B-27: who leads, and where that node is.
-    fn leader_hint(
-        &self,
-        item: &Item,
-        world: &World,
-        endpoints: &mut Vec<ProduceResponseNodeEndpoint>,
-    ) -> ProduceResponseCurrentLeader {
-        let Ok(partition) = world.cluster.partition(&item.partition) else {
-            return Default::default();
-        };
-        let Some(leader_id) = partition.leader else {
-            return Default::default();
-        };
-        if let Some(node) = world.cluster.view().live_node(leader_id)
-            && !endpoints.iter().any(|endpoint| endpoint.node_id == leader_id)
-        {
-            endpoints.push(ProduceResponseNodeEndpoint {
-                node_id: node.id,
-                host: node.host.clone(),
-                port: i32::from(node.port),
-                rack: None,
-            });
-        }
-        ProduceResponseCurrentLeader {
-            leader_id,
-            leader_epoch: partition.leader_epoch,
-        }
-    }
 }
 
 /// Whether every batch has the coordinator's answer.
@@ -478,37 +379,4 @@ fn lag(item: &Item, world: &World) -> Option<Offset> {
     };
     let watermark = world.cluster.partition(&item.partition).ok()?.high_watermark();
     (watermark < appended.end).then_some(appended.end)
-}
-
-/// B-79: how the coordinator's refusal reaches the client.
-fn translated(code: ErrorCode, version: i16, mode: VerifyMode) -> ErrorCode {
-    match code {
-        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
-        ErrorCode::TransactionAbortable if version < FIRST_ABORTABLE_VERSION => ErrorCode::InvalidTxnState,
-        ErrorCode::NetworkException
-        | ErrorCode::CoordinatorLoadInProgress
-        | ErrorCode::CoordinatorNotAvailable
-        | ErrorCode::NotCoordinator => ErrorCode::NotEnoughReplicas,
-        ErrorCode::ConcurrentTransactions if mode == VerifyMode::VerifyOnly => ErrorCode::NotEnoughReplicas,
-        unchanged => unchanged,
-    }
-}
-
-/// B-33: the bad records of a refused batch, one by one.
-fn describe_records(entry: &mut ProduceResponsePartition, refusal: &Refusal) {
-    if refusal.records.is_empty() {
-        return;
-    }
-    entry.error_message = Some(format!(
-        "{} records of the batch were rejected",
-        refusal.records.len()
-    ));
-    entry.record_errors = refusal
-        .records
-        .iter()
-        .map(|(index, text)| ProduceResponseRecordError {
-            batch_index: *index,
-            batch_index_error_message: Some((*text).to_owned()),
-        })
-        .collect();
 }
