@@ -61,7 +61,7 @@ pub(crate) struct LoadArguments {
     #[arg(long, value_name = "ID", value_parser = transactional_id)]
     pub(crate) transactional_id: String,
     /// Brokers to start from; without it, an embedded broker
-    #[arg(long, value_name = "HOST:PORT,...")]
+    #[arg(long, value_name = "HOST:PORT,...", value_parser = crate::cluster::bootstrap_servers)]
     pub(crate) bootstrap_servers: Option<String>,
     /// Create the topic with this many partitions if it does not exist
     #[arg(long, value_name = "N")]
@@ -123,7 +123,7 @@ pub(crate) struct ReadArguments {
     #[arg(long, value_enum, default_value = "read_committed")]
     pub(crate) isolation: Isolation,
     /// Brokers to start from
-    #[arg(long, value_name = "HOST:PORT,...", default_value = "127.0.0.1:9092")]
+    #[arg(long, value_name = "HOST:PORT,...", default_value = "127.0.0.1:9092", value_parser = crate::cluster::bootstrap_servers)]
     pub(crate) bootstrap_servers: String,
     /// Print each record as a JSON object with partition, offset, key, headers and value
     #[arg(long)]
@@ -146,7 +146,7 @@ pub(crate) enum PerfMode {
 #[command(after_help = "One record per partition is sent first, to open the connections; it is not counted.")]
 pub(crate) struct PerfArguments {
     /// Brokers to start from
-    #[arg(long, value_name = "HOST:PORT,...", default_value = "127.0.0.1:9092")]
+    #[arg(long, value_name = "HOST:PORT,...", default_value = "127.0.0.1:9092", value_parser = crate::cluster::bootstrap_servers)]
     pub(crate) bootstrap_servers: String,
     /// The topic to send to
     #[arg(long, value_parser = crate::cluster::topic_name)]

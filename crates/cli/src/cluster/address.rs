@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::failure::Failure;
-
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
@@ -22,12 +20,12 @@ impl Address {
         }
     }
 
-    /// The addresses in `text`, separated by commas.
-    pub(super) fn parse_list(text: &str) -> Result<Vec<Self>, Failure> {
+    /// The addresses in `text`, separated by commas; else what is wrong with it.
+    pub(super) fn parse_list(text: &str) -> Result<Vec<Self>, String> {
         text.split(',').map(|entry| Self::parse(entry.trim())).collect()
     }
 
-    fn parse(entry: &str) -> Result<Self, Failure> {
+    fn parse(entry: &str) -> Result<Self, String> {
         let parts = entry
             .rsplit_once(':')
             .and_then(|(host, port)| Some((host, port.parse().ok()?)));
@@ -39,12 +37,16 @@ impl Address {
                     .unwrap_or(host);
                 Ok(Self::new(bare, port))
             }
-            _ => Err(Failure::usage(
-                format!("'{entry}' in --bootstrap-servers is not HOST:PORT"),
-                "write each broker as HOST:PORT, separated by commas, for example 127.0.0.1:9092",
+            _ => Err(format!(
+                "'{entry}' is not HOST:PORT: write each broker like 127.0.0.1:9092, separated by commas"
             )),
         }
     }
+}
+
+/// The text, if it is a list of addresses.
+pub(crate) fn bootstrap_servers(text: &str) -> Result<String, String> {
+    Address::parse_list(text).map(|_| text.to_owned())
 }
 
 impl fmt::Display for Address {
@@ -71,8 +73,8 @@ mod tests {
     #[test]
     fn what_is_no_address_is_named() {
         for text in ["", "a", "a:", ":1", "a:0", "a:70000", "a:1,,b:2"] {
-            let failure = Address::parse_list(text).expect_err(text);
-            assert!(failure.what.contains("--bootstrap-servers"), "{failure}");
+            let reason = Address::parse_list(text).expect_err(text);
+            assert!(reason.contains("HOST:PORT"), "{reason}");
         }
     }
 }

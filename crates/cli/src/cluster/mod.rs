@@ -23,6 +23,7 @@ use self::address::Address;
 use self::connection::{Connection, Trouble};
 use crate::failure::Failure;
 
+pub(crate) use self::address::bootstrap_servers;
 pub(crate) use self::reader::{ReadRecord, TopicReader};
 pub(crate) use self::topic_name::topic_name;
 pub(crate) use self::topics::Topic;
@@ -43,7 +44,8 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Finds a broker among `bootstrap` (`host:port,…`) that answers as Kafka does.
     pub(crate) async fn connect(bootstrap: &str) -> Result<Self, Failure> {
-        let bootstrap = Address::parse_list(bootstrap)?;
+        let bootstrap = Address::parse_list(bootstrap)
+            .map_err(|reason| Failure::usage(reason, "correct --bootstrap-servers"))?;
         let mut cluster = Self {
             bootstrap,
             entry: None,
@@ -94,7 +96,7 @@ impl Cluster {
         }
     }
 
-    /// Asks one node. What may pass by itself comes as `Err(Ok(…))`-free text in [`CallTrouble`], so that the caller can ask again.
+    /// Asks one node, once: whether to ask again is for the caller to decide, who knows the partition or group and may find another node for it.
     async fn call<R: Request>(
         &mut self,
         node: NodeId,

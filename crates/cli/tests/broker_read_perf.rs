@@ -1,0 +1,144 @@
+//! `kommit broker`, `kommit read` and `kommit perf` as processes.
+
+#![allow(clippy::unwrap_used)]
+
+mod program;
+
+use std::io::{BufRead, BufReader};
+
+use kommit_broker::{Rule, Verdict};
+use kommit_protocol::api::ApiKey;
+use kommit_protocol::error_code::ErrorCode;
+use program::{Scratch, Stage, json, kommit, signal, told};
+
+#[test]
+fn the_broker_says_where_it_accepts_and_ends_on_ctrl_c() {
+    let mut broker = kommit(&[
+        "broker",
+        "--port",
+        "0",
+        "--nodes",
+        "2",
+        "--transaction-version",
+        "1",
+    ])
+    .spawn()
+    .unwrap();
+    let mut line = String::new();
+    BufReader::new(broker.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let servers = line.trim().rsplit(' ').next().unwrap().to_owned();
+    assert_eq!(servers.split(',').count(), 2, "{line}");
+    let file = Scratch::holding("a\nb\n");
+    let path = file.0.to_str().unwrap();
+    let load = [
+        "load",
+        path,
+        "--topic",
+        "t",
+        "--transactional-id",
+        "i",
+        "--partitions",
+        "2",
+        "--verify",
+        "--bootstrap-servers",
+        &servers,
+    ];
+    let output = kommit(&load).output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    signal(&broker, "INT");
+    assert!(broker.wait().unwrap().success());
+}
+
+/// B-112: what was aborted is seen with read_uncommitted only.
+#[test]
+fn aborted_records_are_read_with_read_uncommitted_only() {
+    let stage = Stage::set();
+    let rule = Rule::on(
+        ApiKey::TxnOffsetCommit,
+        Verdict::Answer(ErrorCode::GroupAuthorizationFailed),
+    );
+    let guard = stage.rule(rule);
+    let first = stage
+        .load(
+            &Scratch::holding("lost\n"),
+            "t",
+            "i",
+            "--partitions 1 --producer-property linger.ms=0",
+        )
+        .output()
+        .unwrap();
+    assert_eq!(first.status.code(), Some(1), "{}", told(&first));
+    drop(guard);
+    assert!(
+        stage
+            .load(&Scratch::holding("kept\n"), "t", "i", "")
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(stage.read("t"), ["kept"]);
+    let output = kommit(&[
+        "read",
+        "t",
+        "--isolation",
+        "read_uncommitted",
+        "--bootstrap-servers",
+        &stage.servers(),
+    ])
+    .output()
+    .unwrap();
+    assert!(
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .all(|line| matches!(line, "kept" | "lost")),
+        "{}",
+        told(&output)
+    );
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("kept"),
+        "{}",
+        told(&output)
+    );
+}
+
+#[test]
+fn each_mode_of_perf_acknowledges_every_record_and_prints_one_line() {
+    let stage = Stage::set();
+    for (mode, percentile, txns) in [
+        ("throughput", "ack_p99_us", 0),
+        ("latency", "ack_p99_us", 0),
+        ("txn", "txn_p99_us", 20),
+    ] {
+        let mut perf = kommit(&[
+            "perf",
+            "--topic",
+            "p",
+            "--partitions",
+            "3",
+            "--mode",
+            mode,
+            "--records",
+            "2000",
+        ]);
+        let output = perf
+            .args(["--bootstrap-servers", &stage.servers()])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1);
+        let report = json(&output);
+        assert_eq!(
+            (&report["who"], &report["mode"]),
+            (&"kommit".into(), &mode.into())
+        );
+        assert_eq!(
+            (&report["acked"], &report["failed"]),
+            (&2000.into(), &0.into()),
+            "{report}"
+        );
+        assert_eq!(report["txns"], txns, "{report}");
+        assert!(report[percentile].as_u64().unwrap() > 0, "{report}");
+    }
+}
