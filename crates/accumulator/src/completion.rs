@@ -154,25 +154,10 @@ impl BatchCompletion {
         if let Some(outcome) = self.outcome.get() {
             return Poll::Ready(outcome);
         }
-        let waker = context.waker();
-        if let Some(own) = place.and_then(|position| waiters.get_mut(position)) {
-            if own.waker.will_wake(waker) {
-                return Poll::Pending;
-            }
-            if own.sharers == 1 {
-                own.waker.clone_from(waker);
-                return Poll::Pending;
-            }
-            own.sharers -= 1;
-        }
-        match waiters.last_mut() {
-            Some(last) if last.waker.will_wake(waker) => last.sharers += 1,
-            _ => waiters.push(Waiter {
-                waker: waker.clone(),
-                sharers: 1,
-            }),
-        }
-        *place = Some(waiters.len() - 1);
+        let replaced = register(&mut waiters, place, context.waker());
+        drop(waiters);
+        // A waker may run anything when it is dropped.
+        drop(replaced);
         Poll::Pending
     }
 
@@ -181,6 +166,28 @@ impl BatchCompletion {
             .lock()
             .expect("nothing panics while the waiters are locked")
     }
+}
+
+/// Makes sure that `waker` is among the waiters, and returns the one that it replaced.
+fn register(waiters: &mut Vec<Waiter>, place: &mut Option<usize>, waker: &Waker) -> Option<Waker> {
+    if let Some(own) = place.and_then(|position| waiters.get_mut(position)) {
+        if own.waker.will_wake(waker) {
+            return None;
+        }
+        if own.sharers == 1 {
+            return Some(std::mem::replace(&mut own.waker, waker.clone()));
+        }
+        own.sharers -= 1;
+    }
+    match waiters.last_mut() {
+        Some(last) if last.waker.will_wake(waker) => last.sharers += 1,
+        _ => waiters.push(Waiter {
+            waker: waker.clone(),
+            sharers: 1,
+        }),
+    }
+    *place = Some(waiters.len() - 1);
+    None
 }
 
 /// The promise that a batch gets an outcome. It travels with the batch through its stages; dropped without an outcome, it gives one, so

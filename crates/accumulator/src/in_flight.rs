@@ -5,8 +5,8 @@ use std::sync::Arc;
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{PartitionIndex, TopicPartition};
 
-use crate::batch::{Stamp, StampedBatch};
 use crate::completion::BatchCompletion;
+use crate::stamped::{Stamp, StampedBatch};
 
 /// A hold on the outcome of a batch that is under way, apart from its bytes: what expiry looks at while the batch travels with its
 /// request (S-43, S-45).

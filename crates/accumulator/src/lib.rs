@@ -1,30 +1,31 @@
 //! Records in, batches out, within a fixed memory.
 //!
-//! Two halves, made by [`accumulator()`]. The [`Accumulator`] is shared by the tasks that send: [`gate`] (may a record enter),
-//! [`partitioner`] and `topic` (where does it go), `accumulator` and `queue` (into which batch), `pool` (in which memory), `doorbell` (who
+//! Two halves, made by [`accumulator()`]. The [`Accumulator`] is shared by the tasks that send: `gate` (may a record enter),
+//! `partitioner` and `topic` (where does it go), `accumulator` and `queue` (into which batch), `pool` (in which memory), `doorbell` (who
 //! must know). The [`Drainer`] belongs to the sender core: which partitions are ready, in which order batches leave, and how they end.
-//! Between them: [`batch`] (a batch's stages), [`completion`] and [`error`] (what the sender of a record gets).
+//! Between them: `batch` and `stamped` (the stages of a batch), `completion` and `error` (what the sender of a record gets).
 //!
 //! This crate knows no brokers beyond their numbers, no transactions (it asks a gate), no clock and no runtime.
 
 mod accumulator;
-pub mod batch;
-pub mod completion;
-pub mod config;
+mod batch;
+mod completion;
+mod config;
 mod doorbell;
 mod drainer;
-pub mod error;
-pub mod gate;
+mod error;
+mod gate;
 mod in_flight;
 mod incomplete;
-pub mod partitioner;
+mod partitioner;
 mod pool;
 mod queue;
 mod random;
+mod stamped;
 mod topic;
 
 pub use accumulator::{Accumulator, AppendRefusal, accumulator};
-pub use batch::{BytesInUse, RecordRef, Stamp, StampScope, StampedBatch};
+pub use batch::RecordRef;
 pub use completion::{BatchFailure, BatchWatch, Delivery, RecordMetadata, Settled};
 pub use config::{AccumulatorConfig, Partitioning};
 pub use drainer::{
@@ -35,6 +36,7 @@ pub use gate::{GateReason, GateState, SendGate, TransactionNumber};
 pub use in_flight::InFlightBatch;
 pub use incomplete::NothingIncomplete;
 pub use kommit_protocol::batch::{Compression, HeaderRef};
-pub use partitioner::{Partitioner, Partitions, murmur2};
+pub use partitioner::{Partitioner, Partitions, murmur2, partition_of_key};
 pub use pool::{Page, PageWait, PoolRefusal};
+pub use stamped::{BytesInUse, Stamp, StampScope, StampedBatch};
 pub use topic::{Destination, TopicQueues};

@@ -300,7 +300,37 @@ pub struct PageWait<'a> {
 }
 
 impl PageWait<'_> {
-    fn arrive(&mut self, state: &mut PoolState, waker: &Waker) -> bool {
+    /// What the queue has for somebody who came before: a grant, or another round of waiting with this waker instead of the last.
+    fn again(
+        &mut self,
+        state: &mut PoolState,
+        arrival: u64,
+        waker: &mut Waker,
+    ) -> Poll<Result<Grant, PoolRefusal>> {
+        if let Some(waiter) = state.waiting.get_mut(&arrival) {
+            std::mem::swap(&mut waiter.waker, waker);
+            return Poll::Pending;
+        }
+        self.arrival = None;
+        match state.granted.remove(&arrival) {
+            // closed is looked at before memory.
+            Some(grant) if state.closed => {
+                self.pool.put_locked(state, grant);
+                Poll::Ready(Err(PoolRefusal::Closed))
+            }
+            Some(grant) => Poll::Ready(Ok(grant)),
+            None => Poll::Ready(Err(PoolRefusal::Closed)),
+        }
+    }
+
+    /// What there is for a newcomer: memory, if nobody else waits for it, or a place in the queue.
+    fn first_time(&mut self, state: &mut PoolState, waker: &Waker) -> Result<First, PoolRefusal> {
+        self.pool.refuse_for_ever(state, self.size)?;
+        if state.waiting.is_empty()
+            && let Some(grant) = self.pool.set_aside(state, self.size)
+        {
+            return Ok(First::Served(grant));
+        }
         let arrival = state.arrivals;
         state.arrivals += 1;
         state.waiting.insert(
@@ -312,36 +342,19 @@ impl PageWait<'_> {
         );
         self.pool.waiters.store(state.waiting.len(), Ordering::SeqCst);
         self.arrival = Some(arrival);
-        state.waiting.len() == 1
+        Ok(if state.waiting.len() == 1 {
+            First::WaitsAlone
+        } else {
+            First::WaitsBehindOthers
+        })
     }
+}
 
-    /// What the queue has for somebody who came before: a grant, or another round of waiting.
-    fn again(
-        &mut self,
-        state: &mut PoolState,
-        arrival: u64,
-        waker: &Waker,
-    ) -> Poll<Result<Grant, PoolRefusal>> {
-        if let Some(grant) = state.granted.remove(&arrival) {
-            self.arrival = None;
-            if state.closed {
-                // closed is looked at before memory.
-                self.pool.put_locked(state, grant);
-                return Poll::Ready(Err(PoolRefusal::Closed));
-            }
-            return Poll::Ready(Ok(grant));
-        }
-        match state.waiting.get_mut(&arrival) {
-            Some(waiter) => {
-                waiter.waker.clone_from(waker);
-                Poll::Pending
-            }
-            None => {
-                self.arrival = None;
-                Poll::Ready(Err(PoolRefusal::Closed))
-            }
-        }
-    }
+/// How the first look at the pool ended.
+enum First {
+    Served(Grant),
+    WaitsAlone,
+    WaitsBehindOthers,
 }
 
 impl Future for PageWait<'_> {
@@ -349,46 +362,36 @@ impl Future for PageWait<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let pool = self.pool;
+        // Cloned before and dropped behind the lock: a waker may run anything when it is cloned or dropped.
+        let mut waker = context.waker().clone();
         let mut state = pool.lock();
-        let grant = match self.arrival {
-            Some(arrival) => match self.again(&mut state, arrival, context.waker()) {
-                Poll::Ready(result) => result?,
-                Poll::Pending => return Poll::Pending,
-            },
-            None => {
-                pool.refuse_for_ever(&state, self.size)?;
-                let at_once = if state.waiting.is_empty() {
-                    pool.set_aside(&mut state, self.size)
-                } else {
-                    None
-                };
-                let Some(grant) = at_once else {
-                    let is_first = self.arrive(&mut state, context.waker());
-                    drop(state);
-                    // everything queued becomes sendable when somebody starts to wait.
-                    if is_first {
-                        pool.doorbell.ring();
-                    }
-                    return Poll::Pending;
-                };
-                grant
-            }
-        };
+        if let Some(arrival) = self.arrival {
+            let looked = self.again(&mut state, arrival, &mut waker);
+            drop(state);
+            return looked.map_ok(|grant| pool.page_from(grant));
+        }
+        let first = self.first_time(&mut state, &waker);
         drop(state);
-        Poll::Ready(Ok(pool.page_from(grant)))
+        match first? {
+            First::Served(grant) => return Poll::Ready(Ok(pool.page_from(grant))),
+            // everything queued becomes sendable when somebody starts to wait.
+            First::WaitsAlone => pool.doorbell.ring(),
+            First::WaitsBehindOthers => {}
+        }
+        Poll::Pending
     }
 }
 
 impl Drop for PageWait<'_> {
     fn drop(&mut self) {
         let Some(arrival) = self.arrival else { return };
-        let woken = {
+        let (_own, woken) = {
             let mut state = self.pool.lock();
-            state.waiting.remove(&arrival);
+            let own = state.waiting.remove(&arrival);
             if let Some(grant) = state.granted.remove(&arrival) {
                 self.pool.put_locked(&mut state, grant);
             }
-            self.pool.serve(&mut state)
+            (own, self.pool.serve(&mut state))
         };
         woken.into_iter().for_each(Waker::wake);
     }

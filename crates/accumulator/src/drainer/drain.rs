@@ -7,8 +7,8 @@ use kommit_protocol::units::{NodeId, PartitionIndex};
 
 use super::Drainer;
 use super::lane::Listed;
-use crate::batch::{Stamp, StampedBatch};
 use crate::queue::NotTaken;
+use crate::stamped::{Stamp, StampedBatch};
 
 /// Who knows identities, sequences and transactions. Asked while a node is drained.
 pub trait DrainGate {
@@ -171,7 +171,7 @@ impl Drainer {
         };
         let closed = taken.into_closed(codec);
         let stamp = gate.stamp(partition, closed.record_count());
-        let mut batch = closed.stamp(partition, stamp);
+        let mut batch = StampedBatch::new(closed, partition, stamp);
         batch.see_leader(lane.leader.and_then(|leader| leader.epoch));
         lane.in_flight.push(batch.completion().clone());
         Step::Took(batch)

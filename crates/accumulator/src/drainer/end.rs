@@ -6,10 +6,10 @@ use kommit_protocol::time::Instant;
 use kommit_protocol::units::{PartitionIndex, TopicPartition};
 
 use super::Drainer;
-use crate::batch::{Stamp, StampedBatch};
 use crate::completion::{BatchFailure, BatchOutcome, Promise, Settled};
 use crate::error::{Fate, Progress, SendError, SendErrorKind};
 use crate::queue::{Front, PartitionQueue, Taken};
+use crate::stamped::{Stamp, StampedBatch};
 use crate::topic::TopicQueues;
 
 /// A batch that reached its delivery timeout while it was queued. It has no outcome yet: the core gives it, with its knowledge of the

@@ -9,9 +9,9 @@ use std::time::Duration;
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{LeaderEpoch, NodeId, TopicPartition};
 
-use crate::batch::StampedBatch;
 use crate::completion::BatchCompletion;
 use crate::queue::{Front, PartitionQueue};
+use crate::stamped::StampedBatch;
 
 /// Who leads a partition, and since which election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

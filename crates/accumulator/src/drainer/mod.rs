@@ -18,12 +18,12 @@ use kommit_protocol::units::{NodeId, Offset, PartitionIndex, Sequence, Timestamp
 use thiserror::Error;
 
 use crate::accumulator::Accumulator;
-use crate::batch::{Stamp, StampedBatch};
 use crate::completion::{BatchCompletion, BatchFailure, BatchOutcome, BatchWatch, Settled};
 use crate::in_flight::InFlightBatch;
 use crate::incomplete::NothingIncomplete;
 use crate::queue::{Front, PartitionQueue};
 use crate::random::Random;
+use crate::stamped::{Stamp, StampedBatch};
 
 pub use drain::{DrainGate, Drained, Left};
 pub use end::ExpiredBatch;
