@@ -1,9 +1,10 @@
 //! What the suites of the workspace stand on.
 //!
 //! Reading order: [`kafka`] (a real Kafka as a plain child process, and Kafka's own tools), [`proxy`] (a TCP proxy that
-//! cuts, holds and loses what passes through it).
+//! cuts, holds and loses what passes through it), [`world`] (a producer and the embedded broker in virtual time).
 //!
-//! Nothing here knows the client under test: what judges it shares no code with it.
+//! The first two know nothing of the client under test: what judges it shares no code with it.
 
 pub mod kafka;
 pub mod proxy;
+pub mod world;
