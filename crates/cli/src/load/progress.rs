@@ -47,7 +47,7 @@ impl Progress {
         match &mut self.display {
             Display::Bar(bar) => {
                 bar.set_position(tally.standing.byte);
-                bar.set_message(text(tally, now - self.started));
+                bar.set_message(counts(tally, now - self.started));
             }
             Display::Lines { next } if now >= *next => {
                 *next = now + LINE_INTERVAL;
@@ -95,15 +95,21 @@ fn bar(size: Option<u64>, tally: &Tally) -> ProgressBar {
         ProgressStyle::with_template(template).expect("the template is a constant that a test renders"),
     );
     bar.set_position(tally.standing.byte);
+    bar.set_message(counts(tally, Duration::ZERO));
     bar.reset_eta();
     bar
 }
 
+/// A line of progress. A bar shows the bytes by itself.
 fn text(tally: &Tally, elapsed: Duration) -> String {
+    format!("{} bytes, {}", tally.standing.byte, counts(tally, elapsed))
+}
+
+fn counts(tally: &Tally, elapsed: Duration) -> String {
     let rate = per_second(tally.lines, elapsed);
     format!(
-        "{} lines, {} bytes, {} transactions, {rate:.0} lines/s",
-        tally.standing.line, tally.standing.byte, tally.committed
+        "{} lines, {} transactions, {rate:.0} lines/s",
+        tally.standing.line, tally.committed
     )
 }
 
@@ -147,7 +153,7 @@ mod tests {
         let elapsed = Duration::from_secs(2);
         assert_eq!(
             text(&tally(), elapsed),
-            "50 lines, 500 bytes, 4 transactions, 20 lines/s"
+            "500 bytes, 50 lines, 4 transactions, 20 lines/s"
         );
         assert_eq!(remaining(&tally(), Some(900), elapsed), ", 2 s left");
         assert_eq!(remaining(&tally(), None, elapsed), "");
