@@ -34,8 +34,8 @@ enum Follow {
     Nothing,
 }
 
-/// Creates both halves: the one that application tasks share, and the one that the sender core owns. `ring` is called, from any task and
-/// possibly under a partition's lock, whenever a sleeping core has to be woken; it must not block.
+/// Creates both halves: the one that application tasks share, and the one that the sender core owns. `ring` is called, from any task but
+/// under no lock, whenever a sleeping core has to be woken; it must not block.
 pub fn accumulator(
     config: AccumulatorConfig,
     ring: impl Fn() + Send + Sync + 'static,
