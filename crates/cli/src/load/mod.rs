@@ -1,6 +1,6 @@
 //! `kommit load`: each line of a file into a topic exactly once.
 //!
-//! Reading order: [`lines`] and [`source`] (lines in batches), [`cursor`] and [`file`] (where to go on, and is it the same file),
+//! Reading order: [`lines`] and [`source`] (lines in batches), [`cursor`] and [`mod@file`] (where to go on, and is it the same file),
 //! [`transactions`] (a batch and its cursor, all or nothing), [`job`] (the order of things), [`compare`] and [`read_back`] (is it true?), [`summary`],
 //! [`progress`], [`stop`]. Nothing here knows how a transaction works: the façade does.
 
