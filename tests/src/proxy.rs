@@ -105,7 +105,7 @@ impl Proxy {
         };
         let shared = Arc::new(Shared {
             control: watch::Sender::new(control),
-            draws: Mutex::new(Draws { state: seed }),
+            draws: Mutex::new(Draws::from_seed(seed)),
             connections: AtomicU64::new(0),
             cuts: AtomicU64::new(0),
         });
@@ -320,12 +320,18 @@ impl Pump {
 
 /// SplitMix64: the same seed draws the same numbers.
 #[derive(Debug)]
-struct Draws {
+pub struct Draws {
     state: u64,
 }
 
 impl Draws {
-    fn below(&mut self, range: Range<u64>) -> u64 {
+    /// The sequence of numbers that belongs to this seed.
+    pub fn from_seed(seed: u64) -> Self {
+        Self { state: seed }
+    }
+
+    /// The next number, within the range.
+    pub fn below(&mut self, range: Range<u64>) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -439,7 +445,7 @@ mod tests {
     #[test]
     fn the_same_seed_draws_the_same_numbers_within_the_range() {
         let draw = |seed| {
-            let mut draws = Draws { state: seed };
+            let mut draws = Draws::from_seed(seed);
             [(); 8].map(|()| draws.below(10..20))
         };
         assert_eq!(draw(7), draw(7));

@@ -89,6 +89,11 @@ impl RealKafka {
         segments::dump(&self.tools(), &self.data().join(format!("{topic}-{partition}"))).await
     }
 
+    /// How many bytes the logs of a topic's partitions have now.
+    pub fn log_size(&self, topic: &str) -> u64 {
+        folders::size_of_logs(&self.data(), topic)
+    }
+
     /// `kill -9`: the broker is gone when this returns, its data stays.
     pub fn kill(&self) {
         if let Some(mut process) = self.process().take() {

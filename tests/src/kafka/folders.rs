@@ -46,3 +46,19 @@ fn remove_leftovers(runs: &Path) {
         }
     }
 }
+
+/// The bytes in the segments of all partitions of a topic. What cannot be read counts as nothing: a folder may just appear.
+pub(super) fn size_of_logs(logs: &Path, topic: &str) -> u64 {
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_partition = |name: &str| {
+        name.strip_prefix(topic)
+            .and_then(|rest| rest.strip_prefix('-'))
+            .is_some_and(|rest| rest.parse::<u32>().is_ok())
+    };
+    entries(logs)
+        .filter(|folder| is_partition(&folder.file_name().to_string_lossy()))
+        .flat_map(|folder| entries(&folder.path()))
+        .filter(|file| file.path().extension().is_some_and(|end| end == "log"))
+        .filter_map(|file| Some(file.metadata().ok()?.len()))
+        .sum()
+}

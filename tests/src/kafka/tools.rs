@@ -71,6 +71,7 @@ pub struct Reading {
     isolation: Isolation,
     partition: Option<i32>,
     quiet: Duration,
+    most: Option<usize>,
 }
 
 impl Reading {
@@ -81,6 +82,7 @@ impl Reading {
             isolation: Isolation::Committed,
             partition: None,
             quiet: QUIET,
+            most: None,
         }
     }
 
@@ -106,6 +108,14 @@ impl Reading {
         self
     }
 
+    /// Ends as soon as so many records have come. Nothing superfluous goes unseen when each partition ends with a record
+    /// that is among those so many: one record too many keeps one of the last ones out.
+    #[must_use]
+    pub fn at_most(mut self, records: usize) -> Self {
+        self.most = Some(records);
+        self
+    }
+
     fn arguments(&self, release: Release) -> Vec<String> {
         let isolation = match self.isolation {
             Isolation::Committed => "read_committed",
@@ -125,6 +135,9 @@ impl Reading {
         .collect();
         if let Some(partition) = self.partition {
             arguments.extend(["--partition".to_owned(), partition.to_string()]);
+        }
+        if let Some(most) = self.most {
+            arguments.extend(["--max-messages".to_owned(), most.to_string()]);
         }
         let option = match release {
             Release::V3_9_1 => "--property",

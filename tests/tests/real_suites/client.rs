@@ -1,0 +1,146 @@
+//! The client under test as the suites use it, and what they compare.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kommit::{
+    BrokerAddress, Connector, Delivery, Producer, ProducerConfig, Record, RecordMetadata, SendError,
+    SystemClock, TcpConnector, Transaction, TransactionalProducer,
+};
+use kommit_network::io::{BoxedRead, BoxedWrite};
+use kommit_tests::kafka::{Reading, RealKafka};
+use kommit_tests::proxy::Proxy;
+
+/// Longer than anything that a suite expects to happen; what exceeds it is a hang.
+pub(crate) const FOREVER: Duration = Duration::from_secs(60);
+
+/// Settings for a transactional producer; tests change single ones.
+pub(crate) fn transactional(kafka: &RealKafka, id: &str) -> kommit::ProducerBuilder {
+    ProducerConfig::builder()
+        .bootstrap_servers(kafka.bootstrap_servers())
+        .transactional_id(id)
+        .max_block(FOREVER)
+}
+
+/// A transactional producer, ready to begin.
+pub(crate) async fn connect(kafka: &RealKafka, id: &str) -> TransactionalProducer {
+    let config = transactional(kafka, id).build().expect("legal settings");
+    TransactionalProducer::connect(config)
+        .await
+        .expect("the coordinator gives an id")
+}
+
+/// Sends one value to each of these partitions.
+pub(crate) async fn send_to(
+    transaction: &Transaction<'_>,
+    topic: &str,
+    partitions: std::ops::Range<i32>,
+    value: &str,
+) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    for partition in partitions {
+        let record = Record::new(topic).partition(partition).value(value);
+        deliveries.push(
+            transaction
+                .send(record)
+                .await
+                .expect("the open transaction takes records"),
+        );
+    }
+    deliveries
+}
+
+/// Waits until each of these is in the log.
+pub(crate) async fn all_written(deliveries: Vec<Delivery>) -> Vec<RecordMetadata> {
+    let mut written = Vec::new();
+    for delivery in deliveries {
+        written.push(delivery.await.expect("it is written"));
+    }
+    written
+}
+
+/// How each of these ended; none may wait for ever.
+pub(crate) async fn outcomes(deliveries: Vec<Delivery>) -> Vec<Result<RecordMetadata, SendError>> {
+    let all = async {
+        let mut ended = Vec::new();
+        for delivery in deliveries {
+            ended.push(delivery.await);
+        }
+        ended
+    };
+    tokio::time::timeout(FOREVER, all)
+        .await
+        .expect("every delivery ends")
+}
+
+/// Writes one record outside of transactions to each of these partitions: the last thing that a reader finds there. It is seen by a
+/// `read_committed` reader only when no transaction before it is open.
+pub(crate) async fn put_sentinels(kafka: &RealKafka, topic: &str, partitions: std::ops::Range<i32>) {
+    let config = ProducerConfig::builder()
+        .bootstrap_servers(kafka.bootstrap_servers())
+        .build();
+    let producer = Producer::new(config.expect("legal settings")).expect("no transactional id");
+    for partition in partitions {
+        let record = Record::new(topic).partition(partition).value(SENTINEL);
+        producer.send(record).await.expect("room").await.expect("written");
+    }
+    producer.close(FOREVER).await.expect("nothing is left");
+}
+
+/// The value of a sentinel.
+pub(crate) const SENTINEL: &str = "the end";
+
+/// The values of a partition as a consumer with this reading finds them, up to the sentinel.
+pub(crate) async fn values_before_sentinel(
+    kafka: &RealKafka,
+    reading: Reading,
+    expected: usize,
+) -> Vec<String> {
+    let records = kafka
+        .tools()
+        .console_consume(&reading.at_most(expected + 1))
+        .await;
+    let mut values: Vec<String> = records.into_iter().map(|record| record.value).collect();
+    let last = values.pop();
+    assert_eq!(
+        last.as_deref(),
+        Some(SENTINEL),
+        "{expected} values and the sentinel, but before it: {values:?}"
+    );
+    values
+}
+
+/// Connects to a proxy, whatever address is asked for: so the proxy is between a client and a broker that knows nothing of it.
+#[derive(Debug)]
+pub(crate) struct ThroughProxy {
+    proxy: BrokerAddress,
+    tcp: TcpConnector,
+}
+
+impl ThroughProxy {
+    pub(crate) fn new(proxy: &Proxy) -> Arc<Self> {
+        Arc::new(Self {
+            proxy: BrokerAddress::new("127.0.0.1", proxy.port()),
+            tcp: TcpConnector::default(),
+        })
+    }
+}
+
+#[async_trait::async_trait]
+impl Connector for ThroughProxy {
+    async fn connect(&self, _address: &BrokerAddress) -> io::Result<(BoxedRead, BoxedWrite)> {
+        self.tcp.connect(&self.proxy).await
+    }
+}
+
+/// A proxy before this broker, and the parts that a producer behind it is made of.
+pub(crate) async fn proxy_before(
+    kafka: &RealKafka,
+    seed: u64,
+) -> (Proxy, Arc<dyn Connector>, Arc<SystemClock>) {
+    let proxy = Proxy::bind(seed).await.expect("a free port");
+    proxy.forward_to(&kafka.client_address());
+    let connector = ThroughProxy::new(&proxy);
+    (proxy, connector, Arc::new(SystemClock::start()))
+}
