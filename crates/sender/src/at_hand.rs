@@ -72,11 +72,12 @@ impl SenderCore {
         self.drainer.abort_undrained(error);
     }
 
-    /// S-28, T-40: the end of a transaction is asked for only when no batch is incomplete.
+    /// S-28, T-40: the end of a transaction is asked for only when no batch is incomplete, and no request of an expired one is still
+    /// out (R5).
     fn next_request(&mut self) -> Option<TransactionalRequest> {
         let batches = match self.drainer.nothing_incomplete() {
-            Some(_proof) => Batches::AllComplete,
-            None => Batches::SomeIncomplete,
+            Some(_proof) if self.unanswered_requests == 0 => Batches::AllComplete,
+            _ => Batches::SomeIncomplete,
         };
         self.txn.as_mut()?.next_request(batches)
     }

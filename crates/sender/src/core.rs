@@ -82,6 +82,8 @@ pub struct SenderCore {
     pub(crate) txn: Option<TransactionManager>,
     pub(crate) at_hand: AtHand,
     pub(crate) in_flight: InFlight,
+    /// Produce requests that have not come to their end, those of expired batches included.
+    pub(crate) unanswered_requests: usize,
     pub(crate) network: Network<Purpose>,
     flushes: Flushes,
     fresh: Vec<PartitionIndex>,
@@ -112,6 +114,7 @@ impl SenderCore {
         tracing::debug!("sender starts");
         Self {
             in_flight: InFlight::new(config.delivery_timeout),
+            unanswered_requests: 0,
             config,
             phase: Phase::Running,
             accumulator,

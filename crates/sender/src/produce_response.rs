@@ -169,7 +169,9 @@ impl SenderCore {
         let refused = self
             .network
             .send_produce(node, &envelope, limits, purpose, now.instant);
+        self.unanswered_requests += 1;
         if let Err(Purpose::Produce(request)) = refused {
+            self.unanswered_requests -= 1;
             // The node took no request although it was ready a moment ago: the batches go back untouched.
             self.end_all(request, &Verdict::not_sent(), now);
         }
@@ -184,6 +186,7 @@ impl SenderCore {
         sent: Sent,
         now: Now,
     ) {
+        self.unanswered_requests -= 1;
         let verdict = match result {
             Outcome::Response { version, body, .. } => {
                 return self.produce_answered(request, connection, version, body, now);

@@ -15,7 +15,8 @@ impl SenderCore {
 
             if let Some(error) = txn.fatal_error().cloned() {
                 self.fail_incomplete_batches(&fatal(&error));
-                return now.instant + self.config.retry_backoff.initial;
+                // S-21: nothing is sent any more; answers and rings still come, and nothing else can happen.
+                return Instant::NEVER;
             }
             if let Some(error) = txn.recover_authorization() {
                 // S-24: what waits fails, and the application may try again.

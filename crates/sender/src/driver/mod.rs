@@ -56,6 +56,13 @@ impl Clock for SystemClock {
     }
 }
 
+/// However the task ends, its runtime's shutdown included, nobody waits for it in vain.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.end();
+    }
+}
+
 /// How many events are taken over before the core is turned: it bounds one turn, not the number of events.
 const EVENTS_PER_TURN: usize = 256;
 
@@ -98,7 +105,6 @@ impl Driver {
             }
             self.wait(due).await;
         }
-        self.shared.end();
     }
 
     fn turn(&mut self) -> Instant {
