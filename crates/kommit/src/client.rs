@@ -434,8 +434,9 @@ fn parts(config: &ProducerConfig, clock: &dyn Clock) -> Parts {
             } else {
                 Partitioning::HashedKeys
             },
+            compression: config.compression,
+            compression_level: config.compression_level,
             seed,
-            ..AccumulatorConfig::default()
         },
         network: NetworkConfig {
             client_id: Some(config.client_id.clone()),

@@ -43,6 +43,9 @@ keys! {
     TransactionalId = "transactional.id",
     TransactionTimeout = "transaction.timeout.ms",
     CompressionType = "compression.type",
+    GzipLevel = "compression.gzip.level",
+    Lz4Level = "compression.lz4.level",
+    ZstdLevel = "compression.zstd.level",
     IgnoreKeys = "partitioner.ignore.keys",
     RetryBackoff = "retry.backoff.ms",
     RetryBackoffMax = "retry.backoff.max.ms",
@@ -168,6 +171,7 @@ pub(super) fn parse(texts: &BTreeMap<String, String>) -> Result<ProducerConfig, 
     let max_in_flight = given.number(Key::MaxInFlight, 5, 1..=MAX_I32)?;
     let retries = given.number(Key::Retries, MAX_I32, 0..=MAX_I32)?;
     let transactional_id = transactional_id(&given)?;
+    let (compression, compression_level) = compression(&given)?;
     let mut config = ProducerConfig {
         bootstrap_servers: bootstrap_servers(&given)?,
         client_id: given.text(Key::ClientId).unwrap_or_default().to_owned(),
@@ -190,7 +194,8 @@ pub(super) fn parse(texts: &BTreeMap<String, String>) -> Result<ProducerConfig, 
         max_request_size: size(given.number(Key::MaxRequestSize, 1_048_576, 0..=MAX_I32)?),
         max_in_flight: size(max_in_flight),
         ignore_keys: given.switch(Key::IgnoreKeys, false)?,
-        compression: compression(&given)?,
+        compression,
+        compression_level,
         retry_backoff: given.backoff((Key::RetryBackoff, 100), (Key::RetryBackoffMax, 1_000))?,
         reconnect_backoff: given.backoff((Key::ReconnectBackoff, 50), (Key::ReconnectBackoffMax, 1_000))?,
         connection_setup_timeout: given.backoff(
@@ -243,15 +248,34 @@ fn transactional_id(given: &Given<'_>) -> Result<Option<String>, ConfigError> {
     }
 }
 
-fn compression(given: &Given<'_>) -> Result<Compression, ConfigError> {
-    let text = given.text(Key::CompressionType).unwrap_or("none");
-    match text {
-        "none" => Ok(Compression::None),
-        _ => Err(ConfigError::value(
-            Key::CompressionType.name(),
-            text,
-            "none (the codecs are not there yet)",
-        )),
+/// The codec and its level. Every level is checked, whichever codec was chosen (C-50).
+fn compression(given: &Given<'_>) -> Result<(Compression, Option<i32>), ConfigError> {
+    let gzip = gzip_level(given)?;
+    let level = |number: i64| i32::try_from(number).ok();
+    let lz4 = level(given.number(Key::Lz4Level, 9, 1..=17)?);
+    let zstd = level(given.number(Key::ZstdLevel, 3, -131_072..=22)?);
+    match given.text(Key::CompressionType).unwrap_or("none") {
+        "none" => Ok((Compression::None, None)),
+        "gzip" => Ok((Compression::Gzip, gzip)),
+        "snappy" => Ok((Compression::Snappy, None)),
+        "lz4" => Ok((Compression::Lz4, lz4)),
+        "zstd" => Ok((Compression::Zstd, zstd)),
+        text => {
+            let allowed = "one of none, gzip, snappy, lz4, zstd";
+            Err(ConfigError::value(Key::CompressionType.name(), text, allowed))
+        }
+    }
+}
+
+/// C-19: the codec's default (-1) or 1 to 9; a level 0, which would store, is none.
+fn gzip_level(given: &Given<'_>) -> Result<Option<i32>, ConfigError> {
+    let allowed = "-1 for the codec's default, or a whole number from 1 to 9";
+    match given.text(Key::GzipLevel) {
+        None | Some("-1") => Ok(None),
+        Some(text) => match text.parse() {
+            Ok(level @ 1..=9) => Ok(Some(level)),
+            _ => Err(ConfigError::value(Key::GzipLevel.name(), text, allowed)),
+        },
     }
 }
 
@@ -440,6 +464,57 @@ mod tests {
         assert!(refused(&[("delivery.timeout.ms", "30000")]).contains("30005"));
         let raised = built(&[("request.timeout.ms", "130000")]).expect("the default is raised");
         assert_eq!(raised.delivery_timeout, Duration::from_millis(130_005));
+    }
+
+    /// C-18: five spellings, and the level belongs to the codec that was chosen.
+    #[test]
+    fn compression_has_five_spellings_and_a_level() {
+        let chosen = |pairs: &[(&str, &str)]| {
+            let config = built(pairs).expect("valid");
+            (config.compression, config.compression_level)
+        };
+        assert_eq!(chosen(&[]), (Compression::None, None));
+        assert_eq!(chosen(&[("compression.type", "gzip")]), (Compression::Gzip, None));
+        assert_eq!(
+            chosen(&[("compression.type", "snappy")]),
+            (Compression::Snappy, None)
+        );
+        assert_eq!(
+            chosen(&[("compression.type", "lz4")]),
+            (Compression::Lz4, Some(9))
+        );
+        assert_eq!(
+            chosen(&[("compression.type", "zstd")]),
+            (Compression::Zstd, Some(3))
+        );
+        let levels = [("compression.type", "gzip"), ("compression.gzip.level", "1")];
+        assert_eq!(chosen(&levels), (Compression::Gzip, Some(1)));
+        assert!(refused(&[("compression.type", "GZIP")]).contains("one of none, gzip, snappy, lz4, zstd"));
+    }
+
+    /// C-19, C-50: a level out of its codec's range is refused, also where another codec was chosen.
+    #[test]
+    fn every_compression_level_is_checked() {
+        for (key, wrong) in [
+            ("compression.gzip.level", "0"),
+            ("compression.gzip.level", "10"),
+            ("compression.lz4.level", "0"),
+            ("compression.lz4.level", "18"),
+            ("compression.zstd.level", "-131073"),
+            ("compression.zstd.level", "23"),
+        ] {
+            let text = refused(&[(key, wrong), ("compression.type", "snappy")]);
+            assert!(text.starts_with(&format!("{key} = \"{wrong}\"")), "{text}");
+        }
+        for (key, right) in [
+            ("compression.gzip.level", "-1"),
+            ("compression.gzip.level", "9"),
+            ("compression.lz4.level", "17"),
+            ("compression.zstd.level", "-131072"),
+            ("compression.zstd.level", "22"),
+        ] {
+            assert!(built(&[(key, right)]).is_ok(), "{key} = {right}");
+        }
     }
 
     /// C-16, D-22: a transaction time-out of nothing is refused before any request is built.

@@ -68,6 +68,9 @@ pub struct ProducerConfig {
     pub ignore_keys: bool,
     /// `compression.type`.
     pub compression: kommit_protocol::batch::Compression,
+    /// `compression.gzip.level`, `compression.lz4.level` or `compression.zstd.level`, whichever belongs to [`compression`](Self::compression);
+    /// `None` is the codec's default. Only gzip follows it: the encoders of lz4 and zstd have one level, the fast one.
+    pub compression_level: Option<i32>,
     /// `retry.backoff.ms` and `retry.backoff.max.ms`.
     pub retry_backoff: (Duration, Duration),
     /// `reconnect.backoff.ms` and `reconnect.backoff.max.ms`.
