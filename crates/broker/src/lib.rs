@@ -6,7 +6,7 @@
 //! [`server`] (the only place with sockets and a clock).
 //!
 //! It shares nothing with the client but `kommit-protocol`: no sequence and no transaction logic, so that it can judge both. It
-//! keeps logs in memory only, has no fetch sessions, no consumer group protocol beyond committed offsets, and no authorisation.
+//! keeps logs in memory only, has no fetch sessions, of the group protocols only the classic one, and no authorisation.
 
 pub mod config;
 pub mod coordinator;

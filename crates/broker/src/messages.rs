@@ -68,6 +68,12 @@ served! {
     OffsetCommit(OffsetCommitRequest, OffsetCommitResponse) 2..=10;
     OffsetFetch(OffsetFetchRequest, OffsetFetchResponse) 1..=10;
     FindCoordinator(FindCoordinatorRequest, FindCoordinatorResponse) 0..=6;
+    JoinGroup(JoinGroupRequest, JoinGroupResponse) 0..=9;
+    Heartbeat(HeartbeatRequest, HeartbeatResponse) 0..=4;
+    LeaveGroup(LeaveGroupRequest, LeaveGroupResponse) 0..=5;
+    SyncGroup(SyncGroupRequest, SyncGroupResponse) 0..=5;
+    DescribeGroups(DescribeGroupsRequest, DescribeGroupsResponse) 0..=6;
+    ListGroups(ListGroupsRequest, ListGroupsResponse) 0..=5;
     ApiVersions(ApiVersionsRequest, ApiVersionsResponse) 0..=4;
     CreateTopics(CreateTopicsRequest, CreateTopicsResponse) 2..=7;
     DeleteTopics(DeleteTopicsRequest, DeleteTopicsResponse) 1..=6;

@@ -180,6 +180,25 @@ fn named_skeleton(request: &RequestMessage) -> ResponseMessage {
         Q::EndTxn(_) => A::EndTxn(Default::default()),
         Q::DescribeCluster(_) => A::DescribeCluster(Default::default()),
         Q::ListTransactions(_) => A::ListTransactions(Default::default()),
+        Q::JoinGroup(request) => A::JoinGroup(JoinGroupResponse {
+            member_id: request.member_id.clone(),
+            ..Default::default()
+        }),
+        Q::SyncGroup(_) => A::SyncGroup(Default::default()),
+        Q::Heartbeat(_) => A::Heartbeat(Default::default()),
+        Q::LeaveGroup(_) => A::LeaveGroup(Default::default()),
+        Q::ListGroups(_) => A::ListGroups(Default::default()),
+        Q::DescribeGroups(request) => A::DescribeGroups(DescribeGroupsResponse {
+            groups: request
+                .groups
+                .iter()
+                .map(|group| DescribeGroupsResponseGroup {
+                    group_id: group.clone(),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }),
         _ => A::ApiVersions(Default::default()),
     }
 }
@@ -400,6 +419,15 @@ fn overwrite_top_level(response: &mut ResponseMessage, code: ErrorCode) {
             .iter_mut()
             .for_each(|entry| entry.error_code = code),
         A::DescribeCluster(response) => response.error_code = code,
+        A::JoinGroup(response) => response.error_code = code,
+        A::SyncGroup(response) => response.error_code = code,
+        A::Heartbeat(response) => response.error_code = code,
+        A::LeaveGroup(response) => response.error_code = code,
+        A::ListGroups(response) => response.error_code = code,
+        A::DescribeGroups(response) => response
+            .groups
+            .iter_mut()
+            .for_each(|group| group.error_code = code),
         A::ListTransactions(response) => response.error_code = code,
         A::DescribeTransactions(response) => {
             response

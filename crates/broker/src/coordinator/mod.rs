@@ -15,12 +15,12 @@ mod txn;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::{
     AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
-    DescribeTransactionsRequest, DescribeTransactionsResponse, EndTxnRequest, EndTxnResponse,
-    FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse,
-    InitProducerIdRequest, InitProducerIdResponse, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse,
-    ListTransactionsRequest, ListTransactionsResponse, OffsetCommitRequest, OffsetCommitResponse,
-    OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest, TxnOffsetCommitRequest,
-    TxnOffsetCommitResponse,
+    DescribeGroupsRequest, DescribeGroupsResponse, DescribeTransactionsRequest, DescribeTransactionsResponse,
+    EndTxnRequest, EndTxnResponse, FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest,
+    HeartbeatResponse, InitProducerIdRequest, InitProducerIdResponse, JoinGroupRequest, LeaveGroupRequest,
+    LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, ListTransactionsRequest,
+    ListTransactionsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
+    OffsetFetchResponse, SyncGroupRequest, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::TopicPartition;
@@ -158,6 +158,20 @@ impl Coordinators {
     /// Members leave their group.
     pub fn leave_group(&mut self, request: &LeaveGroupRequest, call: &Call<'_>) -> LeaveGroupResponse {
         self.groups.leave_group(request, call)
+    }
+
+    /// The state of groups, one by one.
+    pub fn describe_groups(
+        &mut self,
+        request: &DescribeGroupsRequest,
+        call: &Call<'_>,
+    ) -> DescribeGroupsResponse {
+        self.groups.describe_groups(request, call)
+    }
+
+    /// The groups that the called broker coordinates.
+    pub fn list_groups(&mut self, request: &ListGroupsRequest, call: &Call<'_>) -> ListGroupsResponse {
+        self.groups.list_groups(request, call)
     }
 
     /// The answers to JoinGroup and SyncGroup that have become due since the last call: to be polled like markers. Answers to

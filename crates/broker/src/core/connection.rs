@@ -8,6 +8,7 @@ use kommit_protocol::frame::RequestHeader;
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{NodeId, TopicPartition};
 
+use crate::coordinator::Ticket;
 use crate::dispatch::fetch::PendingFetch;
 use crate::dispatch::produce::PendingProduce;
 use crate::faults::{RuleId, Verdict};
@@ -45,6 +46,8 @@ pub(crate) enum Stage {
     Produce(Box<PendingProduce>),
     /// A fetch waits for records.
     Fetch(Box<PendingFetch>),
+    /// A JoinGroup or SyncGroup waits for the other members.
+    Group(Ticket),
     /// Done; the answer waits for its time.
     Answering {
         at: Instant,
@@ -124,7 +127,7 @@ impl Connection {
         let for_client_only = |current: &Current| {
             matches!(
                 current.stage,
-                Stage::Fetch(_) | Stage::Answering { .. } | Stage::HeldAnswer { .. }
+                Stage::Fetch(_) | Stage::Group(_) | Stage::Answering { .. } | Stage::HeldAnswer { .. }
             )
         };
         if self.current.as_ref().is_some_and(for_client_only) {
@@ -150,7 +153,7 @@ impl Connection {
             Some(Stage::Answering { at, .. }) => *at,
             Some(Stage::Produce(pending)) => pending.next_deadline(),
             Some(Stage::Fetch(pending)) => pending.deadline(),
-            Some(Stage::Held { .. } | Stage::HeldAnswer { .. }) => Instant::NEVER,
+            Some(Stage::Held { .. } | Stage::HeldAnswer { .. } | Stage::Group(_)) => Instant::NEVER,
             None if self.frames.is_empty() || self.link == Link::Deaf => Instant::NEVER,
             None => self.resume_at,
         }

@@ -11,6 +11,7 @@ use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::{NodeId, Offset, ProducerId, TopicId, TopicPartition};
 
 use crate::config::{BrokerConfig, TopicConfig};
+use crate::coordinator::TransactionLog;
 use crate::coordinator::interface::{CoordinatorKind, NodeState, ShardState, TransactionVersion};
 use crate::faults::{Rule, RuleId, Rules};
 use crate::inspect::{AbortedTransaction, Journal, JournalEntry, LoggedBatch, ProducerEntry, Watermarks};
@@ -133,6 +134,7 @@ impl BrokerCore {
                 break;
             }
         }
+        self.world.forget_group_answers();
         self.connections.retain(|_, connection| !connection.is_over());
         let deadlines = self.connections.values().map(Connection::next_deadline);
         deadlines.fold(self.world.next_deadline(), Instant::min)
@@ -217,6 +219,11 @@ impl BrokerCore {
     pub fn set_shard_state(&mut self, kind: CoordinatorKind, shard: u32, state: ShardState) {
         self.world.cluster.ensure_coordinator_topic(kind);
         self.world.cluster.set_shard_state(kind, shard, state);
+    }
+
+    /// Switches the faults of the transaction log on and off, from the next turn on (B-65, B-67).
+    pub fn set_transaction_log(&mut self, log: TransactionLog) {
+        self.world.set_transaction_log(log);
     }
 
     /// Stops or starts a node. Stopping closes its connections and moves what it led (B-122).

@@ -85,6 +85,7 @@ impl BrokerCore {
             }
             Stage::Produce(pending) => pending.advance(&mut self.world, now).map_err(Stage::Produce),
             Stage::Fetch(pending) => pending.advance(&self.world, now).map_err(Stage::Fetch),
+            Stage::Group(ticket) => self.world.take_group_answer(ticket).ok_or(Stage::Group(ticket)),
             Stage::Answering { response, .. } | Stage::HeldAnswer { response, .. } => {
                 self.send(connection, &header, &after, *response, serving);
                 return Step::Made;
@@ -310,6 +311,7 @@ impl BrokerCore {
         let stage = match outcome {
             Outcome::Produce(pending) => Stage::Produce(pending),
             Outcome::Fetch(pending) => Stage::Fetch(pending),
+            Outcome::Group(ticket) => Stage::Group(ticket),
             Outcome::Silence => {
                 if matches!(after.verdict, Verdict::DisconnectAfter) {
                     return serving.close(connection);

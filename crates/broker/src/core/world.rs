@@ -7,8 +7,10 @@ use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::{NodeId, TopicPartition};
 
 use crate::config::BrokerConfig;
-use crate::coordinator::Coordinators;
 use crate::coordinator::interface::{CONSUMER_OFFSETS_TOPIC, ClusterNode, MarkerWrite, NodeState};
+use crate::coordinator::{Coordinators, GroupAnswer, Ticket, TransactionLog};
+use crate::dispatch::Outcome;
+use crate::messages::ResponseMessage;
 use crate::partition::AppendContext;
 use crate::topics::Cluster;
 
@@ -25,6 +27,9 @@ pub(crate) struct World {
     pub(crate) coordinators: Coordinators,
     markers: BTreeMap<(Instant, u64), MarkerWrite>,
     marker_count: u64,
+    group_answers: BTreeMap<Ticket, GroupAnswer>,
+    last_ticket: u64,
+    next_transaction_log: Option<TransactionLog>,
     lagging: BTreeSet<TopicPartition>,
     changes: u64,
     coordinators_due: Instant,
@@ -47,6 +52,9 @@ impl World {
             coordinators: Coordinators::new(config.coordinator.clone()),
             markers: BTreeMap::new(),
             marker_count: 0,
+            group_answers: BTreeMap::new(),
+            last_ticket: 0,
+            next_transaction_log: None,
             lagging: BTreeSet::new(),
             changes: 0,
             coordinators_due: Instant::ORIGIN,
@@ -92,13 +100,44 @@ impl World {
                 marker,
             );
         }
+        self.group_answers.extend(self.coordinators.take_group_answers());
         self.coordinators_due = Instant::ORIGIN;
+        self.note_change();
+    }
+
+    /// A name for a request that a group answers when it is ready.
+    pub(crate) fn fresh_ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        Ticket(self.last_ticket)
+    }
+
+    /// The answer of a group, once there is one.
+    pub(crate) fn take_group_answer(&mut self, ticket: Ticket) -> Option<Outcome> {
+        let answer = match self.group_answers.remove(&ticket)? {
+            GroupAnswer::Join(response) => ResponseMessage::JoinGroup(response),
+            GroupAnswer::Sync(response) => ResponseMessage::SyncGroup(response),
+        };
+        Some(answer.into())
+    }
+
+    /// Drops the answers for connections that are gone: every other one has been taken when a turn ends.
+    pub(crate) fn forget_group_answers(&mut self) {
+        self.group_answers.clear();
+    }
+
+    /// Changes the faults of the transaction log with the next turn, which knows the time.
+    pub(crate) fn set_transaction_log(&mut self, log: TransactionLog) {
+        self.next_transaction_log = Some(log);
         self.note_change();
     }
 
     /// Everything that is due.
     pub(crate) fn turn(&mut self, now: Now) {
         self.advance_replication(now.instant);
+        if let Some(log) = self.next_transaction_log.take() {
+            self.coordinators.set_transaction_log(log, now);
+            self.coordinators_moved(now);
+        }
         loop {
             if self.coordinators_due <= now.instant {
                 let next = self.coordinators.turn(&self.cluster.view(), now);
@@ -157,8 +196,11 @@ impl World {
         });
     }
 
-    /// B-91, B-94: writes a marker; one for a deleted partition counts as written, one for a partition without leader waits.
+    /// B-69, B-91, B-94: writes a marker; one that a moved coordinator has replaced is dropped, one for a deleted partition counts as written, one for a partition without leader waits.
     fn write_marker(&mut self, marker: MarkerWrite, number: u64, now: Now) {
+        if !self.coordinators.is_marker_outstanding(&marker) {
+            return;
+        }
         let target = marker.topic_partition.clone();
         let context_time = self.replicated_at(now);
         let written = match self.cluster.topic_mut(&target.topic) {

@@ -3,6 +3,7 @@
 use kommit_protocol::time::Now;
 use kommit_protocol::units::{NodeId, TopicPartition};
 
+use crate::coordinator::Ticket;
 use crate::coordinator::interface::{Call, CoordinatorKind};
 use crate::core::World;
 use crate::messages::{RequestMessage, ResponseMessage};
@@ -42,6 +43,8 @@ pub(crate) enum Outcome {
     Produce(Box<PendingProduce>),
     /// It waits for records.
     Fetch(Box<PendingFetch>),
+    /// It waits for the other members of a group.
+    Group(Ticket),
 }
 
 impl From<ResponseMessage> for Outcome {
@@ -80,6 +83,7 @@ fn coordinate(world: &mut World, context: &Context<'_>, request: &RequestMessage
     if let Q::FindCoordinator(request) = request {
         ensure_coordinator_topic(world, request.key_type);
     }
+    let ticket = world.fresh_ticket();
     let World {
         coordinators,
         cluster,
@@ -103,6 +107,20 @@ fn coordinate(world: &mut World, context: &Context<'_>, request: &RequestMessage
         Q::TxnOffsetCommit(request) => A::TxnOffsetCommit(coordinators.txn_offset_commit(request, &call)),
         Q::OffsetCommit(request) => A::OffsetCommit(coordinators.offset_commit(request, &call)),
         Q::OffsetFetch(request) => A::OffsetFetch(coordinators.offset_fetch(request, &call)),
+        Q::JoinGroup(request) => {
+            coordinators.join_group(request, &call, ticket);
+            world.coordinators_moved(context.now);
+            return Outcome::Group(ticket);
+        }
+        Q::SyncGroup(request) => {
+            coordinators.sync_group(request, &call, ticket);
+            world.coordinators_moved(context.now);
+            return Outcome::Group(ticket);
+        }
+        Q::Heartbeat(request) => A::Heartbeat(coordinators.heartbeat(request, &call)),
+        Q::LeaveGroup(request) => A::LeaveGroup(coordinators.leave_group(request, &call)),
+        Q::DescribeGroups(request) => A::DescribeGroups(coordinators.describe_groups(request, &call)),
+        Q::ListGroups(request) => A::ListGroups(coordinators.list_groups(request, &call)),
         Q::DescribeTransactions(request) => {
             A::DescribeTransactions(coordinators.describe_transactions(request, &call))
         }

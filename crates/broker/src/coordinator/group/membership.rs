@@ -100,6 +100,8 @@ pub(super) enum Phase {
 /// A member.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
+    /// What its client calls itself.
+    pub(super) client_id: String,
     /// Set for static members.
     pub(super) instance_id: Option<Arc<str>>,
     /// How long it may be silent.

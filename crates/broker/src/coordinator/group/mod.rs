@@ -1,13 +1,14 @@
 //! The group coordinator: groups, and the offsets that they store, transactional or not.
 //!
 //! Reading order: [`offsets`] (the tables of a shard), [`membership`] (a group, and who may commit), [`commit`], [`fetch`];
-//! then the classic protocol: [`rebalance`], [`session`], [`requests`].
+//! then the classic protocol: [`rebalance`], [`session`], [`requests`]; [`queries`] shows it.
 //! It asks the transaction coordinator before transactional offsets are stored, and is told by markers how transactions end.
 
 mod commit;
 mod fetch;
 mod membership;
 mod offsets;
+mod queries;
 mod rebalance;
 mod requests;
 mod session;

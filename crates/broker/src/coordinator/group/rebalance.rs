@@ -28,6 +28,8 @@ pub(super) struct Joining {
     pub(super) version: i16,
     /// When.
     pub(super) now: Instant,
+    /// What the client calls itself.
+    pub(super) client_id: String,
     /// An id that nobody has, in case that one is needed.
     pub(super) fresh_id: Arc<str>,
 }
@@ -118,6 +120,7 @@ impl Group {
     ) {
         let session_timeout = millis(request.session_timeout_ms);
         let member = Member {
+            client_id: joining.client_id.clone(),
             instance_id: request.group_instance_id.as_deref().map(Into::into),
             session_timeout,
             // Version 0 has only one time-out for both.

@@ -38,6 +38,7 @@ impl GroupCoordinator {
             ticket,
             version: call.version,
             now: call.now.instant,
+            client_id: client.to_owned(),
             fresh_id: format!("{client}-{:032x}", self.members_seen).into(),
         };
         let group = self
