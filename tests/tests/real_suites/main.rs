@@ -7,5 +7,9 @@
 mod each_kafka;
 mod client;
 mod closing;
+mod cut_connections;
 mod fencing;
+mod kafka_tools;
+mod killed_load;
+mod program;
 mod transactions;

@@ -1,0 +1,267 @@
+//! Connections that are cut again and again, in the middle of requests and of answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kommit::{CommitError, Producer, ProducerConfig, Record, TransactionalProducer};
+use kommit_tests::kafka::{Reading, RealKafka, Stage, sequence_faults};
+use kommit_tests::proxy::{Cuts, Direction, Draws, Proxy};
+use tokio::task::AbortHandle;
+
+use crate::client::{FOREVER, SENTINEL, proxy_before, put_sentinels, transactional};
+use crate::each_kafka::draws;
+
+against_each_kafka!(
+    /// S-26, I10: idempotent records are in the log once each, in order, where the broker said.
+    two_hundred_thousand_records_through_cut_connections_are_there_once_each,
+    /// R7, I7, I8: transactions are whole or not there, as their ends said.
+    transactions_through_cut_connections_are_whole_or_not_there,
+);
+
+const PARTITIONS: i32 = 3;
+
+/// Cuts in the middle of requests and of answers by turns, until it is dropped.
+#[derive(Debug)]
+struct Cutting {
+    proxy: Arc<Proxy>,
+    task: AbortHandle,
+}
+
+impl Cutting {
+    fn start(proxy: Proxy, mut draws: Draws) -> Self {
+        let proxy = Arc::new(proxy);
+        let cut = Arc::clone(&proxy);
+        let task = tokio::spawn(async move {
+            loop {
+                let plan = match draws.below(0..3) {
+                    // Records are half a dozen megabytes; a cut falls into a batch, or between two.
+                    0 => Cuts::RandomBytes(Direction::ToBroker, 100..60_000),
+                    // The answers to ApiVersions and Metadata have a kilobyte, those to Produce and EndTxn fifty bytes each.
+                    1 => Cuts::RandomBytes(Direction::ToClient, 20..3_000),
+                    _ => Cuts::RandomTimes(Duration::from_millis(1)..Duration::from_millis(60)),
+                };
+                cut.plan(plan);
+                // What was connected before has no plan yet, or has lived long enough.
+                cut.cut();
+                tokio::time::sleep(Duration::from_millis(draws.below(20..150))).await;
+            }
+        });
+        Self {
+            proxy,
+            task: task.abort_handle(),
+        }
+    }
+
+    /// Lets everything pass from now on, and tells how many connections were cut.
+    fn stop(&self) -> u64 {
+        self.task.abort();
+        self.proxy.plan(Cuts::Never);
+        self.proxy.cut();
+        self.proxy.cuts()
+    }
+}
+
+/// Reconnects at once: the cuts are many, and a back-off between them would only be waited for.
+fn impatient(builder: kommit::ProducerBuilder) -> ProducerConfig {
+    let quick = [
+        ("reconnect.backoff.ms", "5"),
+        ("reconnect.backoff.max.ms", "20"),
+        ("retry.backoff.ms", "10"),
+    ];
+    let quick = quick.into_iter().chain([("retry.backoff.max.ms", "50")]);
+    quick
+        .fold(builder, |builder, (key, value)| builder.set(key, value))
+        .build()
+        .expect("legal settings")
+}
+
+async fn two_hundred_thousand_records_through_cut_connections_are_there_once_each(mut stage: Stage) {
+    const RECORDS: usize = 200_000;
+    let kafka = stage.shared().await;
+    let topic = "cut-records";
+    kafka.tools().create_topic(topic, PARTITIONS as u32).await;
+    let mut draws = draws();
+    let (proxy, connector, clock) = proxy_before(&kafka, draws.below(0..u64::MAX)).await;
+    let config = impatient(
+        ProducerConfig::builder()
+            .bootstrap_servers(proxy.address())
+            .batch_size(2_000),
+    );
+    let producer = Producer::with_connector(config, connector, clock).expect("no transactional id");
+    let cutting = Cutting::start(proxy, draws);
+
+    let mut deliveries = Vec::with_capacity(RECORDS);
+    for number in 0..RECORDS {
+        let value = format!("{number:032}");
+        let record = Record::new(topic)
+            .partition(number as i32 % PARTITIONS)
+            .value(&value);
+        deliveries.push(producer.send(record).await.expect("there is room in time"));
+    }
+    let mut reported = BTreeMap::new();
+    for (number, delivery) in deliveries.into_iter().enumerate() {
+        let written = delivery
+            .await
+            .unwrap_or_else(|error| panic!("record {number}: {error}"));
+        if let Some(offset) = written.offset {
+            reported.insert(number, offset.0);
+        }
+    }
+    let cuts = cutting.stop();
+    println!("{cuts} cuts, {} of {RECORDS} offsets reported", reported.len());
+    assert!(cuts > 20, "{cuts} cuts prove little");
+    producer.close(FOREVER).await.expect("nothing is left");
+
+    assert_whole_logs(&kafka, topic, 1).await;
+    put_sentinels(&kafka, topic, 0..PARTITIONS).await;
+    let reading = Reading::committed(topic).at_most(RECORDS + PARTITIONS as usize);
+    let mut next_in_partition = [0, 1, 2];
+    for record in kafka.tools().console_consume(&reading).await {
+        if record.value == SENTINEL {
+            continue;
+        }
+        let number: usize = record.value.parse().expect("a number");
+        let next = &mut next_in_partition[record.partition as usize];
+        assert_eq!(
+            number, *next,
+            "{topic}-{} at offset {}",
+            record.partition, record.offset
+        );
+        *next += PARTITIONS as usize;
+        if let Some(offset) = reported.get(&number) {
+            assert_eq!(
+                *offset, record.offset,
+                "record {number} is where it was said to be"
+            );
+        }
+    }
+    assert!(
+        next_in_partition.iter().all(|next| *next >= RECORDS),
+        "{next_in_partition:?}"
+    );
+}
+
+/// No gap and no repeat in any partition, and not more epochs than expected: each new one could hide a repeat.
+async fn assert_whole_logs(kafka: &RealKafka, topic: &str, epochs: usize) {
+    for partition in 0..PARTITIONS {
+        let batches = kafka.batches(topic, partition).await;
+        assert_eq!(sequence_faults(&batches), [""; 0], "{topic}-{partition}");
+        let written_by: BTreeSet<_> = batches
+            .iter()
+            .map(|batch| (batch.producer_id, batch.producer_epoch))
+            .collect();
+        assert!(written_by.len() <= epochs, "{topic}-{partition}: {written_by:?}");
+    }
+}
+
+/// How a transaction ended, as far as its producer knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Committed,
+    NotCommitted,
+    Unknown,
+}
+
+async fn transactions_through_cut_connections_are_whole_or_not_there(mut stage: Stage) {
+    const TRANSACTIONS: usize = 200;
+    const RECORDS: usize = 30;
+    let kafka = stage.shared().await;
+    let topic = "cut-transactions";
+    kafka.tools().create_topic(topic, PARTITIONS as u32).await;
+    let mut draws = draws();
+    let (proxy, connector, clock) = proxy_before(&kafka, draws.below(0..u64::MAX)).await;
+    let config = impatient(transactional(&kafka, topic));
+    let mut producer = TransactionalProducer::connect_with(config, connector, clock)
+        .await
+        .expect("the coordinator gives an id");
+    let cutting = Cutting::start(proxy, Draws::from_seed(draws.below(0..u64::MAX)));
+
+    let mut known = Vec::new();
+    for number in 0..TRANSACTIONS {
+        let transaction = producer.begin().await.expect("a cut kills no producer");
+        let mut is_whole = true;
+        for record in 0..RECORDS {
+            let value = format!("{number} {record}");
+            let record = Record::new(topic)
+                .partition(record as i32 % PARTITIONS)
+                .value(&value);
+            is_whole &= transaction.send(record).await.is_ok();
+        }
+        let end = if draws.below(0..4) == 0 {
+            transaction.abort().await.expect("an abort ends");
+            Known::NotCommitted
+        } else {
+            committed(transaction.commit().await).await
+        };
+        assert!(
+            is_whole || end != Known::Committed,
+            "transaction {number} is not whole"
+        );
+        known.push(end);
+    }
+    let cuts = cutting.stop();
+    let count = |end| known.iter().filter(|known| **known == end).count();
+    println!(
+        "{cuts} cuts: {} committed, {} not, {} not known",
+        count(Known::Committed),
+        count(Known::NotCommitted),
+        count(Known::Unknown)
+    );
+    assert!(cuts > 20, "{cuts} cuts prove little");
+    assert!(
+        count(Known::Committed) > TRANSACTIONS / 3,
+        "cuts are to be survived"
+    );
+    producer.close(FOREVER).await.expect("nothing is open");
+    assert_whole_logs(&kafka, topic, usize::MAX).await;
+    put_sentinels(&kafka, topic, 0..PARTITIONS).await;
+    let least = count(Known::Committed) * RECORDS + PARTITIONS as usize;
+    let reading = Reading::committed(topic);
+    let reading = if count(Known::Unknown) == 0 {
+        reading.at_most(least)
+    } else {
+        reading
+    };
+    let mut seen: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for record in kafka.tools().console_consume(&reading).await {
+        if let Some((transaction, record)) = record.value.split_once(' ').filter(|_| record.value != SENTINEL)
+        {
+            let number = |text: &str| text.parse::<usize>().expect("a number");
+            seen.entry(number(transaction)).or_default().push(number(record));
+        }
+    }
+    for (number, end) in known.iter().enumerate() {
+        let mut records = seen.remove(&number).unwrap_or_default();
+        records.sort_unstable();
+        let is_whole = records.iter().copied().eq(0..RECORDS);
+        match end {
+            Known::Committed => assert!(is_whole, "transaction {number} is committed, but has {records:?}"),
+            Known::NotCommitted => assert!(
+                records.is_empty(),
+                "transaction {number} is not committed, but has {records:?}"
+            ),
+            Known::Unknown => assert!(
+                is_whole || records.is_empty(),
+                "transaction {number} is torn: {records:?}"
+            ),
+        }
+    }
+}
+
+/// Resolves what is in doubt, and aborts what must be aborted.
+async fn committed(mut outcome: Result<(), CommitError<'_>>) -> Known {
+    for _ in 0..3 {
+        match outcome {
+            Ok(()) => return Known::Committed,
+            Err(CommitError::InDoubt(in_doubt)) => outcome = in_doubt.resolve().await,
+            Err(CommitError::MustAbort(failed)) => {
+                println!("must abort: {}", failed.error());
+                failed.abort().await.expect("an abort ends");
+                return Known::NotCommitted;
+            }
+            Err(other) => panic!("a cut kills no producer: {other}"),
+        }
+    }
+    Known::Unknown
+}
