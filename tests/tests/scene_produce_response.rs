@@ -15,7 +15,9 @@ const MILLI: Duration = Duration::from_millis(1);
 
 fn edit_partition(change: impl Fn(&mut ProduceResponsePartition) + Send + Sync + 'static) -> Fault {
     edit(Produce, move |response| {
-        let ResponseMessage::Produce(produce) = response else { return };
+        let ResponseMessage::Produce(produce) = response else {
+            return;
+        };
         for topic in &mut produce.responses {
             topic.partition_responses.iter_mut().for_each(&change);
         }
@@ -32,28 +34,41 @@ fn a_retriable_error_is_retried_after_the_back_off() {
     world.run();
     assert_eq!(record.outcome(), written_at(0));
     let batches = world.batches();
-    assert_eq!((batches.len(), &batches[0].base_sequence), (2, &batches[1].base_sequence));
+    assert_eq!(
+        (batches.len(), &batches[0].base_sequence),
+        (2, &batches[1].base_sequence)
+    );
     let pause = batches[1].at - batches[0].at;
-    assert!((80 * MILLI..=130 * MILLI).contains(&pause), "100 ms and a fifth, and the way there and back: {pause:?}");
+    assert!(
+        (80 * MILLI..=130 * MILLI).contains(&pause),
+        "100 ms and a fifth, and the way there and back: {pause:?}"
+    );
 }
 
 /// S-70: `retries` bounds how often.
 #[test]
 fn retries_bound_how_often_a_batch_is_sent() {
-    let world = World::seeded(9).topic("orders", 1).set(|settings| settings.retries = 2);
+    let world = World::seeded(9)
+        .topic("orders", 1)
+        .set(|settings| settings.retries = 2);
     let producer = world.plain();
     world.rule(answer(Produce, ErrorCode::NotEnoughReplicas));
     let record = producer.send("orders", 0, "a");
     world.run();
     world.expect_sent(Produce, 3);
     let error = record.outcome().error();
-    assert_eq!((error.code(), error.may_be_written()), (Some(ErrorCode::NotEnoughReplicas), false));
+    assert_eq!(
+        (error.code(), error.may_be_written()),
+        (Some(ErrorCode::NotEnoughReplicas), false)
+    );
 }
 
 /// R1: one attempt that proves nothing keeps the whole batch unknown, whatever the last answer says.
 #[test]
 fn one_unknown_attempt_keeps_the_batch_unknown() {
-    let world = World::seeded(9).topic("orders", 1).set(|settings| settings.retries = 1);
+    let world = World::seeded(9)
+        .topic("orders", 1)
+        .set(|settings| settings.retries = 1);
     let producer = world.plain();
     world.rule(serve_then_answer(Produce, ErrorCode::RequestTimedOut).once());
     world.rule(answer(Produce, ErrorCode::NotEnoughReplicas));
@@ -84,7 +99,10 @@ fn an_error_that_no_repetition_mends_is_told() {
     let refused = producer.send("orders", 0, "a");
     world.run();
     let error = refused.outcome().error();
-    assert_eq!((error.code(), error.may_be_written()), (Some(ErrorCode::TopicAuthorizationFailed), false));
+    assert_eq!(
+        (error.code(), error.may_be_written()),
+        (Some(ErrorCode::TopicAuthorizationFailed), false)
+    );
     assert!(!error.requires_abort() && !error.is_fatal());
     let next = producer.send("orders", 0, "b");
     world.run();
@@ -107,11 +125,23 @@ fn a_record_too_large_for_the_broker_fails() {
 fn each_partition_of_an_answer_counts_for_itself() {
     let world = World::seeded(9).topic("orders", 3);
     let producer = world.idempotent();
-    world.rule(answer(Produce, ErrorCode::InvalidRecord).partition("orders", 1).once());
-    let records: Vec<_> = (0..3).map(|partition| producer.send("orders", partition, "a")).collect();
+    world.rule(
+        answer(Produce, ErrorCode::InvalidRecord)
+            .partition("orders", 1)
+            .once(),
+    );
+    let records: Vec<_> = (0..3)
+        .map(|partition| producer.send("orders", partition, "a"))
+        .collect();
     world.run();
-    assert_eq!((records[0].outcome(), records[2].outcome()), (written_at(0), written_at(0)));
-    assert_eq!(records[1].outcome().error().code(), Some(ErrorCode::InvalidRecord));
+    assert_eq!(
+        (records[0].outcome(), records[2].outcome()),
+        (written_at(0), written_at(0))
+    );
+    assert_eq!(
+        records[1].outcome().error().code(),
+        Some(ErrorCode::InvalidRecord)
+    );
 }
 
 /// S-72: the record that the broker names gets its own message, the others learn that their batch was spoiled.
@@ -156,9 +186,15 @@ fn a_leader_hint_sends_the_batch_to_the_new_leader_at_once() {
     world.run();
     assert_eq!(record.outcome(), written_at(1));
     let batches = world.batches();
-    let [.., refused, written] = batches.as_slice() else { panic!("two attempts") };
+    let [.., refused, written] = batches.as_slice() else {
+        panic!("two attempts")
+    };
     assert_eq!((refused.broker, written.broker), (1, 2));
-    assert!(written.at - refused.at < 20 * MILLI, "{:?}", written.at - refused.at);
+    assert!(
+        written.at - refused.at < 20 * MILLI,
+        "{:?}",
+        written.at - refused.at
+    );
 }
 
 /// S-74: an error that says that metadata is stale asks for new metadata.
@@ -194,7 +230,11 @@ fn a_partition_that_the_answer_leaves_out_is_unknown() {
     assert!(record.outcome().error().may_be_written());
     let next = producer.send("orders", 0, "b");
     world.run();
-    assert!(matches!(next.outcome(), RecordOutcome::Written(Some(_))), "{:?}", next.outcome());
+    assert!(
+        matches!(next.outcome(), RecordOutcome::Written(Some(_))),
+        "{:?}",
+        next.outcome()
+    );
     assert_eq!(world.log("orders", 0), ["a", "b"]);
 }
 
@@ -216,7 +256,11 @@ fn an_answer_that_cannot_be_read_costs_the_connection() {
 /// D-2: so does an answer to something that was not asked, one that is cut off, and one whose length is not true.
 #[test]
 fn an_answer_that_breaks_the_protocol_costs_the_connection() {
-    for verdict in [Verdict::ShiftCorrelationId(1), Verdict::Truncate(9), Verdict::WrongLength(-5)] {
+    for verdict in [
+        Verdict::ShiftCorrelationId(1),
+        Verdict::Truncate(9),
+        Verdict::WrongLength(-5),
+    ] {
         let world = World::seeded(9).topic("orders", 1);
         let producer = world.idempotent();
         world.rule(Fault::on(Produce, verdict).once());
@@ -235,13 +279,18 @@ fn an_answer_that_breaks_the_protocol_costs_the_connection() {
 fn no_common_version_is_told_and_nothing_is_sent() {
     let world = World::seeded(9).topic("orders", 1);
     world.configure(|config| {
-        config.version_overrides.insert((None, Produce), Some(VersionRange::new(0, 2)));
+        config
+            .version_overrides
+            .insert((None, Produce), Some(VersionRange::new(0, 2)));
     });
     let producer = world.plain();
     let record = producer.send("orders", 0, "a");
     world.run();
     let error = record.outcome().error();
-    assert_eq!((error.code(), error.may_be_written()), (Some(ErrorCode::UnsupportedVersion), false));
+    assert_eq!(
+        (error.code(), error.may_be_written()),
+        (Some(ErrorCode::UnsupportedVersion), false)
+    );
     world.expect_unsent(Produce);
 }
 
@@ -250,7 +299,9 @@ fn no_common_version_is_told_and_nothing_is_sent() {
 fn an_old_broker_is_spoken_to_in_its_version() {
     let world = World::seeded(9).topic("orders", 1);
     world.configure(|config| {
-        config.version_overrides.insert((None, Produce), Some(VersionRange::new(3, 7)));
+        config
+            .version_overrides
+            .insert((None, Produce), Some(VersionRange::new(3, 7)));
     });
     let producer = world.idempotent();
     let record = producer.send("orders", 0, "a");

@@ -26,8 +26,16 @@ fn a_fenced_producer_sends_nothing_any_more() {
     let newer = world.transactional("t-1");
     let (lost, commit) = (older.send("orders", 1, "b"), older.commit());
     world.run();
-    assert!(commit.outcome().is_dead() || commit.outcome().must_abort(), "{:?}", commit.outcome());
-    assert!(matches!(lost.outcome(), RecordOutcome::Failed(_)), "{:?}", lost.outcome());
+    assert!(
+        commit.outcome().is_dead() || commit.outcome().must_abort(),
+        "{:?}",
+        commit.outcome()
+    );
+    assert!(
+        matches!(lost.outcome(), RecordOutcome::Failed(_)),
+        "{:?}",
+        lost.outcome()
+    );
     let abort = older.abort();
     world.run();
     assert!(
@@ -40,7 +48,10 @@ fn a_fenced_producer_sends_nothing_any_more() {
     assert_eq!((world.sent(Produce).len(), world.sent(EndTxn).len()), sent);
     let refused = older.send("orders", 0, "c").outcome();
     assert!(
-        matches!(refused, RecordOutcome::Refused(AppendRefusal::Refused(GateReason::Fatal(_)))),
+        matches!(
+            refused,
+            RecordOutcome::Refused(AppendRefusal::Refused(GateReason::Fatal(_)))
+        ),
         "{refused:?}"
     );
 
@@ -60,7 +71,11 @@ fn initialize_can_be_repeated_after_a_refused_permission() {
     let producer = world.uninitialized("t-1");
     let refused = producer.initialize();
     world.run();
-    assert!(matches!(refused.outcome(), CallOutcome::NotInitialized(_)), "{:?}", refused.outcome());
+    assert!(
+        matches!(refused.outcome(), CallOutcome::NotInitialized(_)),
+        "{:?}",
+        refused.outcome()
+    );
     let again = producer.initialize();
     world.run();
     assert_eq!(again.outcome(), CallOutcome::Initialized);
@@ -80,7 +95,10 @@ fn a_refused_idempotent_producer_fails_what_waits_and_asks_again() {
     let first = producer.send("orders", 0, "a");
     world.run();
     let error = first.outcome().error();
-    assert_eq!((error.code(), error.may_be_written()), (Some(ErrorCode::ClusterAuthorizationFailed), false));
+    assert_eq!(
+        (error.code(), error.may_be_written()),
+        (Some(ErrorCode::ClusterAuthorizationFailed), false)
+    );
     let second = producer.send("orders", 0, "b");
     world.run();
     assert_eq!(second.outcome(), written_at(0));
@@ -121,7 +139,10 @@ fn nothing_is_drained_while_a_transactional_request_is_out() {
 
     world.release(AddPartitionsToTxn);
     world.run();
-    assert_eq!(records.map(|record| record.outcome()), [written_at(1), written_at(0)]);
+    assert_eq!(
+        records.map(|record| record.outcome()),
+        [written_at(1), written_at(0)]
+    );
 }
 
 /// S-26: at most one transactional request is out at a time.
@@ -140,7 +161,10 @@ fn transactional_requests_go_one_after_the_other() {
     world.expect_unsent(EndTxn);
     world.release(AddOffsetsToTxn);
     world.run();
-    assert_eq!((offsets.outcome(), commit.outcome()), (CallOutcome::OffsetsAdded, committed()));
+    assert_eq!(
+        (offsets.outcome(), commit.outcome()),
+        (CallOutcome::OffsetsAdded, committed())
+    );
 }
 
 /// S-27: an abort fails what has not been drained, and does not send it.
@@ -157,7 +181,10 @@ fn an_abort_fails_what_was_not_drained() {
         let abort = producer.abort();
         world.run();
         let error = record.outcome().error();
-        assert_eq!((error.kind().clone(), error.may_be_written()), (SendErrorKind::TransactionAborted, false));
+        assert_eq!(
+            (error.kind().clone(), error.may_be_written()),
+            (SendErrorKind::TransactionAborted, false)
+        );
         assert_eq!(abort.outcome(), aborted());
         world.expect_unsent(Produce);
     }
@@ -166,15 +193,24 @@ fn an_abort_fails_what_was_not_drained() {
 /// S-27: after an abortable error what has not been drained fails with it, and only an abort is left.
 #[test]
 fn an_abortable_error_fails_what_was_not_drained() {
-    let world = World::seeded(3).topic("orders", 2).set(|settings| settings.linger = SECOND);
+    let world = World::seeded(3)
+        .topic("orders", 2)
+        .set(|settings| settings.linger = SECOND);
     let producer = world.transactional("t-1");
     producer.begin();
-    world.rule(answer(Produce, ErrorCode::TopicAuthorizationFailed).partition("orders", 0).once());
+    world.rule(
+        answer(Produce, ErrorCode::TopicAuthorizationFailed)
+            .partition("orders", 0)
+            .once(),
+    );
     let refused = producer.send("orders", 0, "a");
     world.run_for(900 * MILLI);
     let undrained = producer.send("orders", 1, "b");
     world.run();
-    assert_eq!(refused.outcome().error().code(), Some(ErrorCode::TopicAuthorizationFailed));
+    assert_eq!(
+        refused.outcome().error().code(),
+        Some(ErrorCode::TopicAuthorizationFailed)
+    );
     let error = undrained.outcome().error();
     assert!(error.requires_abort() && !error.may_be_written(), "{error:?}");
     let commit = producer.commit();
@@ -226,7 +262,10 @@ fn a_coordinator_out_of_reach_is_looked_up_again() {
     world.run_for(5 * SECOND);
     assert_eq!(initialize.outcome(), waiting());
     let lookups = world.sent(FindCoordinator).len();
-    assert!((3..=60).contains(&lookups), "a look-up for each failed attempt, with back-off: {lookups}");
+    assert!(
+        (3..=60).contains(&lookups),
+        "a look-up for each failed attempt, with back-off: {lookups}"
+    );
     world.expect_unsent(InitProducerId);
 
     world.reachable(2, Reachable::Yes);
@@ -255,7 +294,9 @@ fn a_silent_coordinator_is_given_up_and_looked_up_again() {
 #[test]
 fn a_coordinator_that_moved_is_found_again() {
     for version in [1, 2] {
-        let world = World::with_brokers(3, 2).topic("orders", 1).transaction_version(version);
+        let world = World::with_brokers(3, 2)
+            .topic("orders", 1)
+            .transaction_version(version);
         world.move_transaction_coordinator(1);
         let producer = world.transactional("t-1");
         producer.begin();
@@ -283,7 +324,10 @@ fn a_repeated_request_waits_for_its_back_off() {
     world.run_for(10 * SECOND);
     assert_eq!(initialize.outcome(), waiting());
     let requests = world.sent(InitProducerId).len() + world.sent(FindCoordinator).len();
-    assert!((10..=110).contains(&requests), "{requests} requests in ten seconds");
+    assert!(
+        (10..=110).contains(&requests),
+        "{requests} requests in ten seconds"
+    );
     assert!(world.turns() < 20 * requests as u64, "{} turns", world.turns());
 
     world.set_transaction_coordinator(ShardState::Active);
