@@ -42,6 +42,12 @@ pub(crate) fn refuse(
 }
 
 macro_rules! echo {
+    ($entries:expr => $entry:ident { $($field:ident from $source:ident),* }) => {
+        $entries.iter().map(|entry| $entry { $($field: entry.$source.clone(),)* ..Default::default() }).collect()
+    };
+    ($names:expr => $entry:ident $field:ident) => {
+        $names.iter().map(|name| $entry { $field: name.clone(), ..Default::default() }).collect()
+    };
     ($topics:expr => $topic:ident { $($field:ident),* } $list:ident: $partitions:ident => $partition:ident $index:ident from $source:ident) => {
         $topics.iter().map(|topic| $topic {
             $($field: topic.$field.clone(),)*
@@ -112,67 +118,22 @@ fn named_skeleton(request: &RequestMessage) -> ResponseMessage {
             ..Default::default()
         }),
         Q::CreateTopics(request) => A::CreateTopics(CreateTopicsResponse {
-            topics: request
-                .topics
-                .iter()
-                .map(|topic| CreateTopicsResponseTopic {
-                    name: topic.name.clone(),
-                    ..Default::default()
-                })
-                .collect(),
+            topics: echo!(request.topics => CreateTopicsResponseTopic { name from name }),
             ..Default::default()
         }),
         Q::CreatePartitions(request) => A::CreatePartitions(CreatePartitionsResponse {
-            results: request
-                .topics
-                .iter()
-                .map(|topic| CreatePartitionsResponseTopic {
-                    name: topic.name.clone(),
-                    ..Default::default()
-                })
-                .collect(),
+            results: echo!(request.topics => CreatePartitionsResponseTopic { name from name }),
             ..Default::default()
         }),
-        Q::DeleteTopics(request) => A::DeleteTopics(DeleteTopicsResponse {
-            responses: request
-                .topic_names
-                .iter()
-                .map(|name| (Some(name.clone()), TopicId::ZERO))
-                .chain(
-                    request
-                        .topics
-                        .iter()
-                        .map(|topic| (topic.name.clone(), topic.topic_id)),
-                )
-                .map(|(name, topic_id)| DeleteTopicsResponseTopic {
-                    name,
-                    topic_id,
-                    ..Default::default()
-                })
-                .collect(),
-            ..Default::default()
-        }),
+        Q::DeleteTopics(request) => A::DeleteTopics(delete_topics(request)),
         Q::DescribeConfigs(request) => A::DescribeConfigs(DescribeConfigsResponse {
-            results: request
-                .resources
-                .iter()
-                .map(|resource| DescribeConfigsResponseResource {
-                    resource_type: resource.resource_type,
-                    resource_name: resource.resource_name.clone(),
-                    ..Default::default()
-                })
-                .collect(),
+            results: echo!(request.resources => DescribeConfigsResponseResource {
+                resource_type from resource_type, resource_name from resource_name
+            }),
             ..Default::default()
         }),
         Q::DescribeTransactions(request) => A::DescribeTransactions(DescribeTransactionsResponse {
-            transaction_states: request
-                .transactional_ids
-                .iter()
-                .map(|id| DescribeTransactionsResponseTransaction {
-                    transactional_id: id.clone(),
-                    ..Default::default()
-                })
-                .collect(),
+            transaction_states: echo!(request.transactional_ids => DescribeTransactionsResponseTransaction transactional_id),
             ..Default::default()
         }),
         Q::InitProducerId(_) => A::InitProducerId(Default::default()),
@@ -189,17 +150,30 @@ fn named_skeleton(request: &RequestMessage) -> ResponseMessage {
         Q::LeaveGroup(_) => A::LeaveGroup(Default::default()),
         Q::ListGroups(_) => A::ListGroups(Default::default()),
         Q::DescribeGroups(request) => A::DescribeGroups(DescribeGroupsResponse {
-            groups: request
-                .groups
-                .iter()
-                .map(|group| DescribeGroupsResponseGroup {
-                    group_id: group.clone(),
-                    ..Default::default()
-                })
-                .collect(),
+            groups: echo!(request.groups => DescribeGroupsResponseGroup group_id),
             ..Default::default()
         }),
         _ => A::ApiVersions(Default::default()),
+    }
+}
+
+fn delete_topics(request: &DeleteTopicsRequest) -> DeleteTopicsResponse {
+    let by_name = request
+        .topic_names
+        .iter()
+        .map(|name| (Some(name.clone()), TopicId::ZERO));
+    let either_way = request
+        .topics
+        .iter()
+        .map(|topic| (topic.name.clone(), topic.topic_id));
+    let entry = |(name, topic_id)| DeleteTopicsResponseTopic {
+        name,
+        topic_id,
+        ..Default::default()
+    };
+    DeleteTopicsResponse {
+        responses: by_name.chain(either_way).map(entry).collect(),
+        ..Default::default()
     }
 }
 
@@ -364,84 +338,56 @@ fn overwrite_add_partitions(response: &mut AddPartitionsToTxnResponse, code: Err
     }
 }
 
+/// Puts the code on each entry of a list.
+macro_rules! on_each {
+    ($entries:expr, $code:expr) => {
+        for entry in &mut $entries {
+            entry.error_code = $code;
+        }
+    };
+}
+
 fn overwrite_top_level(response: &mut ResponseMessage, code: ErrorCode) {
     use ResponseMessage as A;
     match response {
         A::Metadata(response) => {
             response.error_code = code;
-            response
-                .topics
-                .iter_mut()
-                .for_each(|topic| topic.error_code = code);
+            on_each!(response.topics, code);
         }
         A::FindCoordinator(response) => {
             response.error_code = code;
-            response
-                .coordinators
-                .iter_mut()
-                .for_each(|entry| entry.error_code = code);
+            on_each!(response.coordinators, code);
         }
         A::OffsetFetch(response) => {
             response.error_code = code;
-            response
-                .groups
-                .iter_mut()
-                .for_each(|group| group.error_code = code);
+            on_each!(response.groups, code);
         }
         A::ApiVersions(response) => response.error_code = code,
-        A::InitProducerId(response) => {
-            *response = InitProducerIdResponse {
-                error_code: code,
-                ..Default::default()
-            }
-        }
+        A::InitProducerId(response) => *response = refused_id(code),
         A::AddOffsetsToTxn(response) => response.error_code = code,
-        A::EndTxn(response) => {
-            *response = EndTxnResponse {
-                error_code: code,
-                ..Default::default()
-            }
-        }
-        A::CreateTopics(response) => response
-            .topics
-            .iter_mut()
-            .for_each(|topic| topic.error_code = code),
-        A::DeleteTopics(response) => response
-            .responses
-            .iter_mut()
-            .for_each(|topic| topic.error_code = code),
-        A::CreatePartitions(response) => response
-            .results
-            .iter_mut()
-            .for_each(|topic| topic.error_code = code),
-        A::DescribeConfigs(response) => response
-            .results
-            .iter_mut()
-            .for_each(|entry| entry.error_code = code),
+        A::EndTxn(response) => *response = refused_end(code),
+        A::CreateTopics(response) => on_each!(response.topics, code),
+        A::DeleteTopics(response) => on_each!(response.responses, code),
+        A::CreatePartitions(response) => on_each!(response.results, code),
+        A::DescribeConfigs(response) => on_each!(response.results, code),
         A::DescribeCluster(response) => response.error_code = code,
         A::JoinGroup(response) => response.error_code = code,
         A::SyncGroup(response) => response.error_code = code,
         A::Heartbeat(response) => response.error_code = code,
         A::LeaveGroup(response) => response.error_code = code,
         A::ListGroups(response) => response.error_code = code,
-        A::DescribeGroups(response) => response
-            .groups
-            .iter_mut()
-            .for_each(|group| group.error_code = code),
+        A::DescribeGroups(response) => on_each!(response.groups, code),
         A::ListTransactions(response) => response.error_code = code,
-        A::DescribeTransactions(response) => {
-            response
-                .transaction_states
-                .iter_mut()
-                .for_each(|entry| entry.error_code = code);
-        }
+        A::DescribeTransactions(response) => on_each!(response.transaction_states, code),
         A::DeleteRecords(response) => {
-            let entries = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-            entries.for_each(|entry| entry.error_code = code);
+            for topic in &mut response.topics {
+                on_each!(topic.partitions, code);
+            }
         }
         A::DescribeProducers(response) => {
-            let entries = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-            entries.for_each(|entry| entry.error_code = code);
+            for topic in &mut response.topics {
+                on_each!(topic.partitions, code);
+            }
         }
         A::Produce(_)
         | A::Fetch(_)
@@ -449,6 +395,20 @@ fn overwrite_top_level(response: &mut ResponseMessage, code: ErrorCode) {
         | A::OffsetCommit(_)
         | A::TxnOffsetCommit(_)
         | A::AddPartitionsToTxn(_) => {}
+    }
+}
+
+fn refused_id(code: ErrorCode) -> InitProducerIdResponse {
+    InitProducerIdResponse {
+        error_code: code,
+        ..Default::default()
+    }
+}
+
+fn refused_end(code: ErrorCode) -> EndTxnResponse {
+    EndTxnResponse {
+        error_code: code,
+        ..Default::default()
     }
 }
 
