@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use kommit_accumulator::{
-    Accumulator, AccumulatorConfig, AppendRefusal, Delivery, GateReason, Leader, RecordRef, TopicQueues,
-    accumulator,
+    Accumulator, AccumulatorConfig, AppendRefusal, Delivery, Drainer, GateReason, Leader, RecordRef,
+    TopicQueues, accumulator,
 };
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::{Offset, PartitionId, Timestamp};
@@ -56,38 +56,26 @@ fn small_config() -> AccumulatorConfig {
     }
 }
 
-/// A-2, room 3: records of one thread to one partition arrive in order, each exactly once, and every delivery tells the right offset.
-#[test]
-fn concurrent_appends_lose_nothing_and_keep_their_order() {
-    const THREADS: u32 = 4;
-    const RECORDS: u32 = 3_000;
-    const PARTITIONS: u32 = 3;
-    let (accumulator, mut drainer) = accumulator(small_config(), || {});
-    accumulator.gate().open();
-    let topic = accumulator.topic("orders", PARTITIONS);
-    let running = Arc::new(AtomicUsize::new(THREADS as usize));
-    let senders: Vec<_> = (0..THREADS)
-        .map(|sender| {
-            let (accumulator, topic, running) = (accumulator.clone(), topic.clone(), running.clone());
-            thread::spawn(move || {
-                let deliveries: Vec<_> = (0..RECORDS)
-                    .map(|number| {
-                        // Half of the records go where the sticky partitioner sends them.
-                        let partition =
-                            (number % 2 == 0).then_some(i32::try_from(number % PARTITIONS).unwrap());
-                        let value = [sender.to_be_bytes(), number.to_be_bytes()].concat();
-                        (
-                            number,
-                            send(&accumulator, &topic, partition, &record(&value)).unwrap(),
-                        )
-                    })
-                    .collect();
-                running.fetch_sub(1, Ordering::SeqCst);
-                deliveries
-            })
-        })
-        .collect();
+const THREADS: u32 = 4;
+const RECORDS: u32 = 3_000;
+const PARTITIONS: u32 = 3;
 
+fn value_of(sender: u32, number: u32) -> Vec<u8> {
+    [sender.to_be_bytes(), number.to_be_bytes()].concat()
+}
+
+/// The records of one thread, in order; half of them go where the sticky partitioner sends them.
+fn send_all(accumulator: &Accumulator, topic: &TopicQueues, sender: u32) -> Vec<Delivery> {
+    let send_one = |number| {
+        let partition = (number % 2 == 0).then_some(i32::try_from(number % PARTITIONS).unwrap());
+        let value = value_of(sender, number);
+        send(accumulator, topic, partition, &record(&value)).unwrap()
+    };
+    (0..RECORDS).map(send_one).collect()
+}
+
+/// What a broker would have in each partition once all threads are done.
+fn write_until_all_is_done(drainer: &mut Drainer, running: &AtomicUsize) -> BTreeMap<i32, Vec<Vec<u8>>> {
     let mut log: BTreeMap<i32, Vec<Vec<u8>>> = BTreeMap::new();
     let mut gate = ScriptedGate::default();
     while running.load(Ordering::SeqCst) > 0 || drainer.nothing_incomplete().is_none() {
@@ -105,27 +93,40 @@ fn concurrent_appends_lose_nothing_and_keep_their_order() {
             drainer.complete(batch, Some(base), None);
         }
     }
+    log
+}
+
+/// A-2, room 3: records of one thread to one partition arrive in order, each exactly once, and every delivery tells the right offset.
+#[test]
+fn concurrent_appends_lose_nothing_and_keep_their_order() {
+    let (accumulator, mut drainer) = accumulator(small_config(), || {});
+    accumulator.gate().open();
+    let topic = accumulator.topic("orders", PARTITIONS);
+    let running = Arc::new(AtomicUsize::new(THREADS as usize));
+    let start = |sender| {
+        let (accumulator, topic, running) = (accumulator.clone(), topic.clone(), running.clone());
+        thread::spawn(move || {
+            let deliveries = send_all(&accumulator, &topic, sender);
+            running.fetch_sub(1, Ordering::SeqCst);
+            deliveries
+        })
+    };
+    let senders: Vec<_> = (0..THREADS).map(start).collect();
+    let log = write_until_all_is_done(&mut drainer, &running);
 
     for (sender, thread) in (0..THREADS).zip(senders) {
         let mut last = BTreeMap::new();
-        for (number, delivery) in thread.join().unwrap() {
+        for (number, delivery) in (0..RECORDS).zip(thread.join().unwrap()) {
             let metadata = delivery.outcome().unwrap().unwrap();
             let partition = metadata.topic_partition.partition.0;
             let offset = usize::try_from(metadata.offset.unwrap().0).unwrap();
-            assert_eq!(
-                log[&partition][offset],
-                [sender.to_be_bytes(), number.to_be_bytes()].concat()
-            );
-            assert!(
-                last.insert(partition, offset) < Some(offset),
-                "the order of a thread is kept"
-            );
+            assert_eq!(log[&partition][offset], value_of(sender, number));
+            let before = last.insert(partition, offset);
+            assert!(before < Some(offset), "the order of a thread is kept");
         }
     }
-    assert_eq!(
-        log.values().map(Vec::len).sum::<usize>(),
-        (THREADS * RECORDS) as usize
-    );
+    let written = log.values().map(Vec::len).sum::<usize>();
+    assert_eq!(written, (THREADS * RECORDS) as usize);
     drop(drainer);
     assert_eq!(accumulator.available_memory(), small_config().buffer_memory);
 }
