@@ -163,90 +163,93 @@ enum Known {
     Unknown,
 }
 
+const TRANSACTIONS: usize = 200;
+const RECORDS_EACH: usize = 30;
+
 async fn transactions_through_cut_connections_are_whole_or_not_there(mut stage: Stage) {
-    const TRANSACTIONS: usize = 200;
-    const RECORDS: usize = 30;
     let kafka = stage.shared().await;
     let topic = "cut-transactions";
     kafka.tools().create_topic(topic, PARTITIONS as u32).await;
     let mut draws = draws();
     let (proxy, connector, clock) = proxy_before(&kafka, draws.below(0..u64::MAX)).await;
     let config = impatient(transactional(&kafka, topic));
-    let mut producer = TransactionalProducer::connect_with(config, connector, clock)
-        .await
-        .expect("the coordinator gives an id");
+    let connected = TransactionalProducer::connect_with(config, connector, clock).await;
+    let mut producer = connected.expect("the coordinator gives an id");
     let cutting = Cutting::start(proxy, Draws::from_seed(draws.below(0..u64::MAX)));
 
     let mut known = Vec::new();
     for number in 0..TRANSACTIONS {
-        let transaction = producer.begin().await.expect("a cut kills no producer");
-        let mut is_whole = true;
-        for record in 0..RECORDS {
-            let value = format!("{number} {record}");
-            let record = Record::new(topic)
-                .partition(record as i32 % PARTITIONS)
-                .value(&value);
-            is_whole &= transaction.send(record).await.is_ok();
-        }
-        let end = if draws.below(0..4) == 0 {
-            transaction.abort().await.expect("an abort ends");
-            Known::NotCommitted
-        } else {
-            committed(transaction.commit().await).await
-        };
-        assert!(
-            is_whole || end != Known::Committed,
-            "transaction {number} is not whole"
-        );
-        known.push(end);
+        known.push(run_transaction(&mut producer, topic, number, &mut draws).await);
     }
     let cuts = cutting.stop();
     let count = |end| known.iter().filter(|known| **known == end).count();
-    println!(
-        "{cuts} cuts: {} committed, {} not, {} not known",
-        count(Known::Committed),
-        count(Known::NotCommitted),
-        count(Known::Unknown)
-    );
+    let (committed, unknown) = (count(Known::Committed), count(Known::Unknown));
+    println!("{cuts} cuts: {committed} of {TRANSACTIONS} committed, {unknown} not known");
     assert!(cuts > 20, "{cuts} cuts prove little");
-    assert!(
-        count(Known::Committed) > TRANSACTIONS / 3,
-        "cuts are to be survived"
-    );
+    assert!(committed > TRANSACTIONS / 3, "cuts are to be survived");
     producer.close(FOREVER).await.expect("nothing is open");
+
     assert_whole_logs(&kafka, topic, usize::MAX).await;
     put_sentinels(&kafka, topic, 0..PARTITIONS).await;
-    let least = count(Known::Committed) * RECORDS + PARTITIONS as usize;
     let reading = Reading::committed(topic);
-    let reading = if count(Known::Unknown) == 0 {
-        reading.at_most(least)
-    } else {
-        reading
+    let reading = match unknown {
+        0 => reading.at_most(committed * RECORDS_EACH + PARTITIONS as usize),
+        _ => reading,
     };
+    let mut seen = seen_transactions(&kafka, &reading).await;
+    for (number, end) in known.into_iter().enumerate() {
+        let records = seen.remove(&number).unwrap_or_default();
+        let is_whole = records.iter().copied().eq(0..RECORDS_EACH);
+        let is_right = match end {
+            Known::Committed => is_whole,
+            Known::NotCommitted => records.is_empty(),
+            Known::Unknown => is_whole || records.is_empty(),
+        };
+        assert!(is_right, "transaction {number} is {end:?}, but has {records:?}");
+    }
+}
+
+/// One transaction, committed or, each fourth time, aborted.
+async fn run_transaction(
+    producer: &mut TransactionalProducer,
+    topic: &str,
+    number: usize,
+    draws: &mut Draws,
+) -> Known {
+    let transaction = producer.begin().await.expect("a cut kills no producer");
+    let mut is_whole = true;
+    for record in 0..RECORDS_EACH {
+        let value = format!("{number} {record}");
+        let record = Record::new(topic)
+            .partition(record as i32 % PARTITIONS)
+            .value(&value);
+        is_whole &= transaction.send(record).await.is_ok();
+    }
+    if draws.below(0..4) == 0 {
+        transaction.abort().await.expect("an abort ends");
+        return Known::NotCommitted;
+    }
+    let end = committed(transaction.commit().await).await;
+    assert!(
+        is_whole || end != Known::Committed,
+        "transaction {number} lacks a record"
+    );
+    end
+}
+
+/// The numbers of the records that a reader finds of each transaction, in ascending order.
+async fn seen_transactions(kafka: &RealKafka, reading: &Reading) -> BTreeMap<usize, Vec<usize>> {
     let mut seen: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for record in kafka.tools().console_consume(&reading).await {
-        if let Some((transaction, record)) = record.value.split_once(' ').filter(|_| record.value != SENTINEL)
-        {
-            let number = |text: &str| text.parse::<usize>().expect("a number");
-            seen.entry(number(transaction)).or_default().push(number(record));
+    for record in kafka.tools().console_consume(reading).await {
+        if record.value == SENTINEL {
+            continue;
         }
+        let (transaction, record) = record.value.split_once(' ').expect("two numbers");
+        let number = |text: &str| text.parse::<usize>().expect("a number");
+        seen.entry(number(transaction)).or_default().push(number(record));
     }
-    for (number, end) in known.iter().enumerate() {
-        let mut records = seen.remove(&number).unwrap_or_default();
-        records.sort_unstable();
-        let is_whole = records.iter().copied().eq(0..RECORDS);
-        match end {
-            Known::Committed => assert!(is_whole, "transaction {number} is committed, but has {records:?}"),
-            Known::NotCommitted => assert!(
-                records.is_empty(),
-                "transaction {number} is not committed, but has {records:?}"
-            ),
-            Known::Unknown => assert!(
-                is_whole || records.is_empty(),
-                "transaction {number} is torn: {records:?}"
-            ),
-        }
-    }
+    seen.values_mut().for_each(|records| records.sort_unstable());
+    seen
 }
 
 /// Resolves what is in doubt, and aborts what must be aborted.
