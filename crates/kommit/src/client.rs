@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use kommit_accumulator::{
     AccumulatorConfig, AppendRefusal, Consequence, Delivery, Destination, GateReason, GateState, HeaderRef,
-    Page, Partitioning, PoolRefusal, RecordRef, SendError, SendErrorKind, TopicQueues, TransactionNumber,
+    Page, PoolRefusal, RecordRef, SendError, SendErrorKind, TopicQueues, TransactionNumber,
 };
-use kommit_network::io::Connector;
+use kommit_network::io::{Connector, TcpConnector};
 use kommit_network::{ClusterSnapshot, NetworkConfig};
 use kommit_protocol::backoff::Backoff;
 use kommit_protocol::error_code::ErrorCode;
@@ -69,6 +69,15 @@ impl<'a> Parcel<'a> {
 impl Client {
     pub(crate) fn system_clock() -> Arc<dyn Clock> {
         Arc::new(SystemClock::start())
+    }
+
+    /// Connections over TCP, with the configured buffers (C-29).
+    pub(crate) fn tcp(config: &ProducerConfig) -> Arc<dyn Connector> {
+        Arc::new(TcpConnector {
+            send_buffer: config.send_buffer,
+            receive_buffer: config.receive_buffer,
+            ..TcpConnector::default()
+        })
     }
 
     /// Starts the sender on the current runtime.
@@ -333,10 +342,13 @@ impl Client {
             .expect("nothing panics while the task is locked")
             .take();
         let Some(mut task) = task else { return Ok(()) };
-        // A sender that is gone needs no telling.
-        let _gone = self.handle.tell(Command::Close);
         let force = ForceOnDrop(&self.handle);
-        let ended = tokio::time::timeout(timeout, &mut task).await.is_ok();
+        // P-45: without time the close is forced at once.
+        let ended = !timeout.is_zero() && {
+            // A sender that is gone needs no telling.
+            let _gone = self.handle.tell(Command::Close);
+            tokio::time::timeout(timeout, &mut task).await.is_ok()
+        };
         drop(force);
         if ended {
             return Ok(());
@@ -429,11 +441,7 @@ fn parts(config: &ProducerConfig, clock: &dyn Clock) -> Parts {
             delivery_timeout: config.delivery_timeout,
             retry_backoff,
             max_request_size: config.max_request_size,
-            partitioning: if config.ignore_keys {
-                Partitioning::IgnoredKeys
-            } else {
-                Partitioning::HashedKeys
-            },
+            partitioning: config.partitioning.clone(),
             compression: config.compression,
             compression_level: config.compression_level,
             seed,
@@ -448,6 +456,7 @@ fn parts(config: &ProducerConfig, clock: &dyn Clock) -> Parts {
             connections_max_idle: config.connections_max_idle,
             metadata_max_age: config.metadata_max_age,
             metadata_max_idle: config.metadata_max_idle,
+            recovery: config.metadata_recovery,
             seed,
             ..NetworkConfig::default()
         },

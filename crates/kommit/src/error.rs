@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use kommit_accumulator::{Delivery, GateReason};
+use kommit_protocol::error_code::ErrorCode;
 use kommit_txn_manager::{TransactionError, TransactionFate};
 use thiserror::Error;
 
@@ -70,11 +71,21 @@ pub enum ConnectError {
         diagnosis: String,
     },
     /// The coordinator refused.
-    #[error(transparent)]
+    #[error("{}{}", .0, setting_clause(.0))]
     Refused(TransactionError),
     /// The sender ended before it was ready.
     #[error("the producer is closed")]
     Closed,
+}
+
+/// Which setting a refusal is about, where the code alone does not say it.
+fn setting_clause(error: &TransactionError) -> &'static str {
+    match error.code() {
+        Some(ErrorCode::InvalidTransactionTimeout) => {
+            "; lower transaction.timeout.ms to at most the broker's transaction.max.timeout.ms"
+        }
+        _ => "",
+    }
 }
 
 impl ConnectError {

@@ -14,14 +14,15 @@ pub mod record;
 mod transaction;
 mod transactional;
 
-pub use config::{Acks, ConfigError, ProducerBuilder, ProducerConfig};
+pub use config::{Acks, ConfigError, ConfigWarning, ProducerBuilder, ProducerConfig};
 pub use error::{
     AbortError, BeginError, CloseError, CommitError, ConnectError, DeadProducer, Fate, FlushError,
     OffsetsError, SendError, SendErrorKind, TransactionFailed, TrySendError,
 };
-pub use kommit_accumulator::{Delivery, RecordMetadata};
-pub use kommit_network::BrokerAddress;
+pub use kommit_accumulator::{Delivery, Partitioner, Partitioning, Partitions, RecordMetadata};
 pub use kommit_network::io::{Connector, TcpConnector};
+pub use kommit_network::{BrokerAddress, RecoveryStrategy};
+pub use kommit_protocol::batch::Compression;
 pub use kommit_protocol::units::{Offset, PartitionId, TopicPartition};
 pub use kommit_sender::{Clock, SystemClock};
 pub use kommit_txn_manager::{ConsumerGroupMetadata, OffsetAndMetadata, TransactionError, TransactionFate};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kommit_accumulator::Delivery;
-use kommit_network::io::{Connector, TcpConnector};
+use kommit_network::io::Connector;
 use kommit_sender::{Command, Reply};
 
 use crate::client::Client;
@@ -44,7 +44,8 @@ impl Producer {
     ///
     /// Outside of a tokio runtime.
     pub fn new(config: ProducerConfig) -> Result<Self, ConnectError> {
-        Self::with_connector(config, Arc::new(TcpConnector::default()), Client::system_clock())
+        let connector = Client::tcp(&config);
+        Self::with_connector(config, connector, Client::system_clock())
     }
 
     /// As [`Producer::new`], over connections of your own making and with your own clock.

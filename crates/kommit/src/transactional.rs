@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kommit_accumulator::{GateReason, TransactionNumber};
-use kommit_network::io::{Connector, TcpConnector};
+use kommit_network::io::Connector;
 use kommit_protocol::units::TopicPartition;
 use kommit_sender::{Command, PendingReply, Reply};
 use kommit_txn_manager::{
@@ -88,7 +88,8 @@ impl TransactionalProducer {
     ///
     /// Dropping the future ends the producer; the broker may have given out its id all the same.
     pub async fn connect(config: ProducerConfig) -> Result<Self, ConnectError> {
-        Self::connect_with(config, Arc::new(TcpConnector::default()), Client::system_clock()).await
+        let connector = Client::tcp(&config);
+        Self::connect_with(config, connector, Client::system_clock()).await
     }
 
     /// As [`TransactionalProducer::connect`], over connections of your own making and with your own clock.

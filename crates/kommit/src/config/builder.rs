@@ -1,10 +1,13 @@
 //! Collects keys and values; decides nothing until it is built.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::keys::{self, Key};
-use super::{ConfigError, ProducerConfig};
+use kommit_accumulator::Partitioner;
+
+use super::keys::Key;
+use super::{ConfigError, ProducerConfig, environment, parse, properties};
 
 /// Settings on their way to a [`ProducerConfig`], each under Kafka's own key.
 ///
@@ -19,6 +22,7 @@ use super::{ConfigError, ProducerConfig};
 #[derive(Clone, Debug, Default)]
 pub struct ProducerBuilder {
     given: BTreeMap<String, String>,
+    partitioner: Option<Arc<dyn Partitioner>>,
 }
 
 impl ProducerBuilder {
@@ -89,24 +93,47 @@ impl ProducerBuilder {
         self.set(Key::MaxBlock.name(), bound.as_millis().to_string())
     }
 
-    /// Adds the lines of a properties text.
+    /// Sets a partitioner of your own, which chooses for all records that name no partition. It wins over `partitioner.class`.
+    #[must_use]
+    pub fn partitioner(mut self, partitioner: Arc<dyn Partitioner>) -> Self {
+        self.partitioner = Some(partitioner);
+        self
+    }
+
+    /// Adds the lines of a properties text, as Java reads one: `key=value`, `key: value` or `key value`, comments that begin with `#` or `!`, lines that
+    /// go on after a backslash, and Java's escapes. A later value replaces an earlier one.
     ///
     /// # Errors
     ///
-    /// A line that is neither empty, nor a comment (`#`, `!`), nor `key=value`.
+    /// A line that is neither empty, nor a comment, nor a key with a value.
     pub fn properties(mut self, text: &str) -> Result<Self, ConfigError> {
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with(['#', '!']) {
-                continue;
+        self.given.extend(properties::settings(text)?);
+        Ok(self)
+    }
+
+    /// Adds the variables whose names begin with `prefix` and an underscore: the rest of the name is the key, in capital letters and with
+    /// an underscore for each dot. Other variables are passed over. A later value replaces an earlier one.
+    ///
+    /// ```
+    /// let variables = [("KOMMIT_BOOTSTRAP_SERVERS", "localhost:9092"), ("KOMMIT_LINGER_MS", "20"), ("HOME", "/")];
+    /// let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    /// let config = kommit::ProducerConfig::builder().environment("KOMMIT", variables)?.build()?;
+    /// assert_eq!(config.linger.as_millis(), 20);
+    /// # Ok::<(), kommit::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A variable with the prefix whose name is no key.
+    pub fn environment(
+        mut self,
+        prefix: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        for (variable, value) in variables {
+            if let Some(key) = environment::key_of(prefix, &variable)? {
+                self.given.insert(key, value);
             }
-            let Some((key, value)) = line.split_once('=') else {
-                return Err(ConfigError::Line {
-                    line: index + 1,
-                    text: line.to_owned(),
-                });
-            };
-            self.given.insert(key.trim().to_owned(), value.trim().to_owned());
         }
         Ok(self)
     }
@@ -117,6 +144,6 @@ impl ProducerBuilder {
     ///
     /// The first key, value or combination that is not valid, with what would be.
     pub fn build(self) -> Result<ProducerConfig, ConfigError> {
-        keys::parse(&self.given)
+        parse::parse(&self.given, self.partitioner)
     }
 }

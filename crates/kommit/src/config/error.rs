@@ -32,6 +32,28 @@ pub enum ConfigError {
         /// What was perhaps meant; empty, or a clause that begins with a colon.
         hint: String,
     },
+    /// A key of Kafka or librdkafka that this producer does not follow, with a value that cannot be ignored.
+    #[error("{key} = \"{value}\" cannot be followed: {reason}")]
+    NotFollowed {
+        /// The key as given.
+        key: String,
+        /// The value as given.
+        value: String,
+        /// Why, and what to write instead.
+        reason: String,
+    },
+    /// A key in the spelling of librdkafka whose value Kafka's key cannot say.
+    #[error("{key} = \"{value}\" is not valid: it is {kafka} here, which takes {allowed}")]
+    Untranslatable {
+        /// The key as given.
+        key: String,
+        /// The value as given.
+        value: String,
+        /// Kafka's name of the key.
+        kafka: &'static str,
+        /// What would be valid.
+        allowed: &'static str,
+    },
     /// A key without which there is no producer.
     #[error("{key} is missing: {needed}")]
     Missing {
@@ -48,6 +70,14 @@ pub enum ConfigError {
         /// The line.
         text: String,
     },
+    /// An environment variable with the prefix of settings that is none.
+    #[error("the environment variable {variable} is not a setting: {problem}")]
+    Variable {
+        /// The variable's name.
+        variable: String,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 impl ConfigError {
@@ -56,6 +86,23 @@ impl ConfigError {
             key,
             value: value.to_owned(),
             allowed: allowed.into(),
+        }
+    }
+
+    pub(super) fn not_followed(key: &str, value: &str, reason: impl Into<String>) -> Self {
+        Self::NotFollowed {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    pub(super) fn untranslatable(key: &str, value: &str, kafka: &'static str, allowed: &'static str) -> Self {
+        Self::Untranslatable {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            kafka,
+            allowed,
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use kommit_network::BrokerAddress;
+use kommit_accumulator::Partitioning;
+use kommit_network::{BrokerAddress, RecoveryStrategy};
 
-use super::{ConfigError, ProducerBuilder};
+use super::{ConfigError, ConfigWarning, ProducerBuilder};
 
 /// How many replicas must have a record before the broker acknowledges it (`acks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +65,8 @@ pub struct ProducerConfig {
     pub max_request_size: usize,
     /// `max.in.flight.requests.per.connection`.
     pub max_in_flight: usize,
-    /// `partitioner.ignore.keys`: place records with a key like those without.
-    pub ignore_keys: bool,
+    /// `partitioner.class`, `partitioner.ignore.keys`, or a partitioner of your own.
+    pub partitioning: Partitioning,
     /// `compression.type`.
     pub compression: kommit_protocol::batch::Compression,
     /// `compression.gzip.level`, `compression.lz4.level` or `compression.zstd.level`, whichever belongs to [`compression`](Self::compression);
@@ -79,10 +80,18 @@ pub struct ProducerConfig {
     pub connection_setup_timeout: (Duration, Duration),
     /// `connections.max.idle.ms`; `None` keeps idle connections for ever.
     pub connections_max_idle: Option<Duration>,
+    /// `send.buffer.bytes`; `None` leaves it to the system.
+    pub send_buffer: Option<u32>,
+    /// `receive.buffer.bytes`; `None` leaves it to the system.
+    pub receive_buffer: Option<u32>,
     /// `metadata.max.age.ms`.
     pub metadata_max_age: Duration,
     /// `metadata.max.idle.ms`.
     pub metadata_max_idle: Duration,
+    /// `metadata.recovery.strategy` and `metadata.recovery.rebootstrap.trigger.ms`.
+    pub metadata_recovery: RecoveryStrategy,
+    /// What was accepted although it has no effect here, or another one than its text says. It was logged as well.
+    pub warnings: Vec<ConfigWarning>,
 }
 
 impl ProducerConfig {
@@ -91,12 +100,27 @@ impl ProducerConfig {
         ProducerBuilder::default()
     }
 
-    /// Reads the text of a properties file: `key=value` lines, empty lines, and comments that begin with `#` or `!`.
+    /// Reads the text of a properties file, as Java reads it: [`ProducerBuilder::properties`].
     ///
     /// # Errors
     ///
     /// The first line, key, value or combination that is not valid.
     pub fn from_properties(text: &str) -> Result<Self, ConfigError> {
         Self::builder().properties(text)?.build()
+    }
+
+    /// Reads the variables of this process's environment: [`ProducerBuilder::environment`]. With the prefix `KOMMIT`,
+    /// `KOMMIT_BOOTSTRAP_SERVERS` is `bootstrap.servers`.
+    ///
+    /// # Errors
+    ///
+    /// The first variable, value or combination that is not valid.
+    pub fn from_environment(prefix: &str) -> Result<Self, ConfigError> {
+        let variables = std::env::vars_os().map(|(name, value)| {
+            // What is not text belongs to no setting; a setting's value that is not text is refused by its key.
+            let name = name.to_string_lossy().into_owned();
+            (name, value.to_string_lossy().into_owned())
+        });
+        Self::builder().environment(prefix, variables)?.build()
     }
 }
