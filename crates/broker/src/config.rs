@@ -29,6 +29,8 @@ pub struct BrokerConfig {
     pub max_partitions_per_topic: u32,
     /// What every topic gets unless its own configuration says otherwise.
     pub topic_defaults: TopicConfig,
+    /// Whether the logs keep what is appended.
+    pub storage: Storage,
     /// How long an append takes to be replicated: acks = all waits for it, and the high watermark lags by it (B-30, B-110).
     pub replication_delay: Duration,
     /// How long after PrepareX the markers are written (B-70).
@@ -69,6 +71,7 @@ impl Default for BrokerConfig {
             default_partitions: 1,
             max_partitions_per_topic: 10_000,
             topic_defaults: TopicConfig::default(),
+            storage: Storage::Memory,
             replication_delay: Duration::ZERO,
             marker_delay: Duration::ZERO,
             verification: Verification::Enabled,
@@ -84,6 +87,19 @@ impl Default for BrokerConfig {
             seed: 0,
         }
     }
+}
+
+/// What becomes of records that were accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// They stay in memory.
+    Memory,
+    /// Checksum, header and sequence of a batch are checked, and it is thrown away: offsets go on, and nothing can be read. Each connection is
+    /// served by a single task, so that little time is spent beside the producer that is measured.
+    Discard {
+        /// How much later each answer is sent; requests go on being served meanwhile.
+        answer_delay: Duration,
+    },
 }
 
 /// Whether a Metadata request may create the topics that it names.

@@ -20,7 +20,7 @@ mod refusals;
 pub mod server;
 mod topics;
 
-pub use config::BrokerConfig;
+pub use config::{BrokerConfig, Storage};
 pub use coordinator::interface::TransactionVersion;
 pub use core::{BrokerAction, BrokerCore, BrokerEvent, ConnectionId};
 pub use faults::{Rule, RuleId, Verdict};

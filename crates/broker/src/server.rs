@@ -20,11 +20,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, Storage};
 use crate::coordinator::interface::TransactionVersion;
 use crate::core::{BrokerAction, BrokerCore, BrokerEvent, ConnectionId};
 use crate::faults::{Rule, RuleId};
 use crate::inspect::{JournalEntry, LoggedBatch};
+
+mod sink;
 
 /// What is allocated for a frame before its bytes arrive; more only as they do.
 const FIRST_FRAME_ALLOCATION: usize = 64 * 1024;
@@ -169,6 +171,26 @@ struct Shared {
 struct State {
     core: BrokerCore,
     links: BTreeMap<ConnectionId, UnboundedSender<BrokerAction>>,
+    /// Until when the driver sleeps.
+    due: Instant,
+    actions: Vec<BrokerAction>,
+}
+
+impl State {
+    /// Turns the core and hands out its actions.
+    fn turn(&mut self, now: Now) -> Instant {
+        let deadline = self.core.turn(now, &mut self.actions);
+        for action in self.actions.drain(..) {
+            let (BrokerAction::Send { connection, .. }
+            | BrokerAction::Finished { connection }
+            | BrokerAction::Close { connection }) = &action;
+            if let Some(link) = self.links.get(connection) {
+                // A link whose task has ended just now needs nothing any more.
+                let _ = link.send(action);
+            }
+        }
+        deadline
+    }
 }
 
 impl Shared {
@@ -177,6 +199,8 @@ impl Shared {
             state: Mutex::new(State {
                 core,
                 links: BTreeMap::new(),
+                due: Instant::NEVER,
+                actions: Vec::new(),
             }),
             wake: Notify::new(),
             clock: Clock::start(),
@@ -198,6 +222,17 @@ impl Shared {
         self.with_core(|core| core.event(event));
     }
 
+    /// As [`Shared::event`], with the turn in the caller's task; the driver is woken only for what it would oversleep.
+    fn event_and_turn(&self, event: BrokerEvent) {
+        let mut state = self.lock();
+        state.core.event(event);
+        let deadline = state.turn(self.clock.now());
+        if deadline < state.due {
+            state.due = deadline;
+            self.wake.notify_one();
+        }
+    }
+
     fn open(&self, node: NodeId) -> (ConnectionId, UnboundedReceiver<BrokerAction>) {
         let connection = ConnectionId(self.last_connection.fetch_add(1, Ordering::Relaxed));
         let (actions, inbox) = unbounded_channel();
@@ -214,21 +249,11 @@ impl Shared {
 
 /// Moves the core: turn, carry out, wait.
 async fn drive(shared: Arc<Shared>) {
-    let mut actions = Vec::new();
     loop {
         let deadline = {
             let mut state = shared.lock();
-            let deadline = state.core.turn(shared.clock.now(), &mut actions);
-            for action in actions.drain(..) {
-                let (BrokerAction::Send { connection, .. }
-                | BrokerAction::Finished { connection }
-                | BrokerAction::Close { connection }) = &action;
-                if let Some(link) = state.links.get(connection) {
-                    // A link whose task has ended just now needs nothing any more.
-                    let _ = link.send(action);
-                }
-            }
-            deadline
+            state.due = state.turn(shared.clock.now());
+            state.due
         };
         tokio::select! {
             () = shared.wake.notified() => {}
@@ -240,17 +265,22 @@ async fn drive(shared: Arc<Shared>) {
 /// Accepts the connections of one node. They end with this task.
 async fn accept(shared: Arc<Shared>, listener: TcpListener, node: NodeId) {
     let mut connections = JoinSet::new();
+    let storage = shared.lock().core.config().storage;
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve(Arc::clone(&shared), stream, node));
-                }
+            accepted = listener.accept() => { let _connection = match accepted {
+                Ok((stream, _)) => match storage {
+                    Storage::Memory => connections.spawn(serve(Arc::clone(&shared), stream, node)),
+                    Storage::Discard { answer_delay } => {
+                        connections.spawn(sink::serve(Arc::clone(&shared), stream, node, answer_delay))
+                    }
+                },
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
                 }
-            },
+            }; }
             Some(_) = connections.join_next() => {}
         }
     }

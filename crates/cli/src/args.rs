@@ -100,6 +100,12 @@ pub(crate) struct BrokerArguments {
     /// The finalised feature level: 0 or 1 for the old transaction protocol, 2 for the new one
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(i16).range(0..=2))]
     pub(crate) transaction_version: i16,
+    /// Check each batch and throw it away: to measure producers, with as little beside them as possible
+    #[arg(long)]
+    pub(crate) discard: bool,
+    /// Send each answer so many milliseconds later
+    #[arg(long, value_name = "MS", default_value_t = 0, requires = "discard")]
+    pub(crate) delay_ms: u32,
 }
 
 /// Which records a reader sees.

@@ -1,8 +1,9 @@
 //! `kommit broker`: the embedded broker by itself; and the one that `load` starts for its own process.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
-use kommit_broker::{BrokerConfig, EmbeddedBroker, TransactionVersion};
+use kommit_broker::{BrokerConfig, EmbeddedBroker, Storage, TransactionVersion};
 
 use crate::args::BrokerArguments;
 use crate::failure::{Failure, output_failed};
@@ -14,12 +15,21 @@ pub(crate) async fn run(arguments: BrokerArguments) -> Result<(), Failure> {
         1 => TransactionVersion::V1,
         _ => TransactionVersion::V2,
     };
+    let defaults = BrokerConfig::default();
+    let (storage, journal_capacity) = if arguments.discard {
+        let answer_delay = Duration::from_millis(arguments.delay_ms.into());
+        (Storage::Discard { answer_delay }, 0)
+    } else {
+        (Storage::Memory, defaults.journal_capacity)
+    };
     let config = BrokerConfig {
+        storage,
+        journal_capacity,
         nodes: arguments.nodes,
         host: arguments.host.clone(),
         port: arguments.port,
         transaction_version,
-        ..BrokerConfig::default()
+        ..defaults
     };
     let broker = EmbeddedBroker::start(config).await.map_err(|error| {
         Failure::failed(

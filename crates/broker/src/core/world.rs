@@ -209,6 +209,7 @@ impl World {
                 let config = topic.config.clone();
                 let context = AppendContext {
                     config: &config,
+                    storage: self.config.storage,
                     now,
                     replicated_at: context_time,
                 };

@@ -352,6 +352,7 @@ fn append_batch(
     (now, replicated_at): (Now, Instant),
 ) -> Result<Appended, Refusal> {
     let unknown = || Refusal::hidden(ErrorCode::UnknownTopicOrPartition);
+    let storage = world.config.storage;
     let topic = world.cluster.topic_mut(&name.topic).ok_or_else(unknown)?;
     let config = topic.config.clone();
     let partition = topic.partition_mut(name.partition.0).ok_or_else(unknown)?;
@@ -366,6 +367,7 @@ fn append_batch(
         proof,
         &AppendContext {
             config: &config,
+            storage,
             now,
             replicated_at,
         },

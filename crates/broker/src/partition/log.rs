@@ -1,7 +1,7 @@
 //! The log of one partition: batches in memory, in offset order. Knows offsets and bytes; decides nothing about producers or visibility.
 //!
-//! Everything that is ever stored comes through [`Log::push`], and everything that is ever read goes through [`Log::read`]: a
-//! broker that throws records away and only counts them needs another `push` and nothing else.
+//! Everything that is ever stored comes through [`Log::push`], and everything that is ever read goes through [`Log::read`]. A
+//! broker that throws records away only counts them, with [`Log::discard`].
 
 use std::collections::VecDeque;
 
@@ -77,6 +77,12 @@ impl Log {
         );
         self.end = batch.last_offset.0 + 1;
         self.batches.push_back(batch);
+    }
+
+    /// Counts a batch that nobody will read.
+    pub(crate) fn discard(&mut self, batch: &LoggedBatch) {
+        self.end = batch.last_offset.0 + 1;
+        self.start = self.end;
     }
 
     /// B-117: moves the log start, and forgets the batches that end before it.

@@ -10,7 +10,7 @@ use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::{LeaderEpoch, NodeId, Offset, Timestamp};
 
-use crate::config::{TimestampType, TopicConfig};
+use crate::config::{Storage, TimestampType, TopicConfig};
 use crate::coordinator::interface::{MarkerOutcome, MarkerWrite};
 
 pub(crate) mod incoming;
@@ -127,7 +127,9 @@ impl Partition {
         context: &AppendContext<'_>,
     ) -> Result<Appended, Refusal> {
         incoming.check(context.config)?;
-        records::check(incoming, context.config, context.now.wall)?;
+        if context.storage == Storage::Memory {
+            records::check(incoming, context.config, context.now.wall)?;
+        }
         if let Some(candidate) = incoming.candidate() {
             if let Some(known) = self.producers.duplicate_of(&candidate) {
                 return Ok(Appended {
@@ -170,13 +172,10 @@ impl Partition {
     fn store(&mut self, incoming: &IncomingBatch, context: &AppendContext<'_>) -> Appended {
         let base_offset = self.log.end();
         let append_time = self.append_time(context, context.now.wall);
-        let mut bytes = BytesMut::from(incoming.bytes.as_ref());
-        if let Some(time) = append_time {
-            records::stamp_append_time(&mut bytes, time);
-        } else if incoming.claims_append_time() {
-            records::clear_timestamp_type(&mut bytes);
-        }
-        batch::set_base_offset(&mut bytes, base_offset, self.leader_epoch);
+        let bytes = match context.storage {
+            Storage::Memory => self.stored_bytes(incoming, base_offset, append_time),
+            Storage::Discard { .. } => Bytes::new(),
+        };
         let candidate = incoming.candidate();
         let batch = LoggedBatch {
             base_offset,
@@ -189,17 +188,34 @@ impl Partition {
                 BatchKind::Plain
             },
             max_timestamp: append_time.unwrap_or(incoming.max_timestamp),
-            bytes: bytes.freeze(),
+            bytes,
         };
         if let (BatchKind::Transactional, Some(id)) = (batch.kind, incoming.producer_id) {
             self.verifications.finish(id);
         }
-        self.push(batch, context.replicated_at, context.now.instant);
+        self.push(batch, context);
         Appended {
             base_offset,
             log_append_time: append_time,
             end: self.log.end(),
         }
+    }
+
+    /// The batch as consumers will get it.
+    fn stored_bytes(
+        &self,
+        incoming: &IncomingBatch,
+        base_offset: Offset,
+        append_time: Option<Timestamp>,
+    ) -> Bytes {
+        let mut bytes = BytesMut::from(incoming.bytes.as_ref());
+        if let Some(time) = append_time {
+            records::stamp_append_time(&mut bytes, time);
+        } else if incoming.claims_append_time() {
+            records::clear_timestamp_type(&mut bytes);
+        }
+        batch::set_base_offset(&mut bytes, base_offset, self.leader_epoch);
+        bytes.freeze()
     }
 
     /// B-91, B-92: writes the end of a transaction.
@@ -234,7 +250,7 @@ impl Partition {
             bytes: bytes.freeze(),
         };
         self.verifications.finish(marker.identity.id);
-        let begun = self.push(logged, context.replicated_at, context.now.instant);
+        let begun = self.push(logged, context);
         if let Some(first_offset) = begun {
             self.visibility.ended(first_offset, offset);
             if marker.outcome == MarkerOutcome::Abort {
@@ -250,10 +266,15 @@ impl Partition {
         Ok(offset)
     }
 
-    fn push(&mut self, batch: LoggedBatch, replicated_at: Instant, now: Instant) -> Option<Offset> {
+    fn push(&mut self, batch: LoggedBatch, context: &AppendContext<'_>) -> Option<Offset> {
+        let now = context.now.instant;
         let begun = self.producers.apply(&batch, now);
-        self.log.push(batch);
-        self.visibility.appended(self.log.end(), replicated_at, now);
+        match context.storage {
+            Storage::Memory => self.log.push(batch),
+            Storage::Discard { .. } => self.log.discard(&batch),
+        }
+        self.visibility
+            .appended(self.log.end(), context.replicated_at, now);
         begun
     }
 
@@ -339,6 +360,7 @@ impl Partition {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AppendContext<'a> {
     pub(crate) config: &'a TopicConfig,
+    pub(crate) storage: Storage,
     pub(crate) now: Now,
     /// When the append will be replicated (B-30).
     pub(crate) replicated_at: Instant,
