@@ -154,14 +154,9 @@ impl OpenBatch {
     }
 
     fn compress(&mut self, codec: Codec) -> Compression {
-        if codec.compression == Compression::None {
+        let Some(compressed) = codec.pack(&self.page.bytes()[HEADER_LEN..]) else {
             return Compression::None;
-        }
-        let records = &self.page.bytes()[HEADER_LEN..];
-        let compressed = compress(codec.compression, codec.level, records);
-        if compressed.len() >= records.len() {
-            return Compression::None;
-        }
+        };
         let buffer = self.page.buffer_mut();
         buffer.truncate(HEADER_LEN);
         buffer.extend_from_slice(&compressed);
@@ -174,6 +169,17 @@ impl OpenBatch {
 pub(crate) struct Codec {
     pub(crate) compression: Compression,
     pub(crate) level: Option<i32>,
+}
+
+impl Codec {
+    /// The records compressed, unless that makes them no shorter.
+    pub(crate) fn pack(self, records: &[u8]) -> Option<Vec<u8>> {
+        if self.compression == Compression::None {
+            return None;
+        }
+        let packed = compress(self.compression, self.level, records);
+        (packed.len() < records.len()).then_some(packed)
+    }
 }
 
 /// A batch that takes no more records and has no stamp yet.

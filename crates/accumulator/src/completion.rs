@@ -3,8 +3,8 @@
 //! A completion is filled once and never changes. It knows nothing of the batch's bytes: an expired batch has its outcome while the wire
 //! may still read its page (S-45). Waiting costs no allocation per record.
 //!
-//! A batch that is split will get an outcome that points at the completions of its parts; [`Delivery`] and [`BatchWatch`] read the outcome
-//! in one place each, which is where they will follow it.
+//! A batch that is split gets an outcome that points at the completions of its parts. [`Delivery`] and [`BatchWatch`] follow it, so that
+//! nobody outside of this file ever sees that a batch was split.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -77,13 +77,43 @@ impl From<SendError> for BatchFailure {
 }
 
 /// The end of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum BatchOutcome {
     Written {
         base_offset: Option<Offset>,
         log_append_time: Option<Timestamp>,
     },
     Failed(BatchFailure),
+    /// Its records have their outcome from its parts.
+    Split(Parts),
+}
+
+/// The batches that a batch was split into, in order, each with the index that its first record had in the whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts(Box<[(u32, Arc<BatchCompletion>)]>);
+
+impl Parts {
+    /// From the parts' record counts and completions, in order.
+    pub(crate) fn new(parts: impl IntoIterator<Item = (u32, Arc<BatchCompletion>)>) -> Self {
+        let mut first = 0;
+        let numbered = parts.into_iter().map(|(records, completion)| {
+            let own = first;
+            first += records;
+            (own, completion)
+        });
+        Self(numbered.collect())
+    }
+
+    /// The part that holds the record of this index, and the record's index in it.
+    fn of(&self, index: u32) -> (&Arc<BatchCompletion>, u32) {
+        let behind = self.0.partition_point(|(first, _)| *first <= index);
+        let (first, completion) = &self.0[behind - 1];
+        (completion, index - first)
+    }
+
+    fn completions(&self) -> impl DoubleEndedIterator<Item = &Arc<BatchCompletion>> {
+        self.0.iter().map(|(_, completion)| completion)
+    }
 }
 
 /// Whether an outcome was the first one.
@@ -123,7 +153,7 @@ impl BatchCompletion {
     pub(crate) fn settle(&self, outcome: BatchOutcome) -> Settled {
         let outcome = match outcome {
             BatchOutcome::Failed(failure) => BatchOutcome::Failed(failure.at(&self.topic_partition)),
-            written @ BatchOutcome::Written { .. } => written,
+            other @ (BatchOutcome::Written { .. } | BatchOutcome::Split(_)) => other,
         };
         if self.outcome.set(outcome).is_err() {
             return Settled::Before;
@@ -136,8 +166,17 @@ impl BatchCompletion {
 
     pub(crate) fn watch(self: &Arc<Self>) -> BatchWatch {
         BatchWatch {
-            completion: Arc::clone(self),
+            waiting: vec![Arc::clone(self)],
             place: None,
+        }
+    }
+
+    /// Whether every record of the batch has its result, those of its parts included.
+    fn is_done(&self) -> bool {
+        match self.outcome.get() {
+            None => false,
+            Some(BatchOutcome::Split(parts)) => parts.completions().all(|part| part.is_done()),
+            Some(BatchOutcome::Written { .. } | BatchOutcome::Failed(_)) => true,
         }
     }
 
@@ -265,22 +304,31 @@ impl Delivery {
 
     /// The result, or `None` while there is none.
     pub fn outcome(&self) -> Option<Result<RecordMetadata, SendError>> {
-        self.completion.outcome.get().map(|outcome| self.of(outcome))
+        let (mut completion, mut index) = (&self.completion, self.index);
+        loop {
+            match completion.outcome.get()? {
+                BatchOutcome::Split(parts) => (completion, index) = parts.of(index),
+                BatchOutcome::Failed(failure) => return Some(Err(failure.of(index).clone())),
+                BatchOutcome::Written {
+                    base_offset,
+                    log_append_time,
+                } => return Some(Ok(self.metadata(index, *base_offset, *log_append_time))),
+            }
+        }
     }
 
-    fn of(&self, outcome: &BatchOutcome) -> Result<RecordMetadata, SendError> {
-        match outcome {
-            BatchOutcome::Failed(failure) => Err(failure.of(self.index).clone()),
-            BatchOutcome::Written {
-                base_offset,
-                log_append_time,
-            } => Ok(RecordMetadata {
-                topic_partition: self.completion.topic_partition.clone(),
-                offset: base_offset.map(|base| base.plus(u64::from(self.index))),
-                timestamp: log_append_time.unwrap_or(self.facts.timestamp),
-                serialized_key_size: self.facts.key_size,
-                serialized_value_size: self.facts.value_size,
-            }),
+    fn metadata(
+        &self,
+        index: u32,
+        base_offset: Option<Offset>,
+        log_append_time: Option<Timestamp>,
+    ) -> RecordMetadata {
+        RecordMetadata {
+            topic_partition: self.completion.topic_partition.clone(),
+            offset: base_offset.map(|base| base.plus(u64::from(index))),
+            timestamp: log_append_time.unwrap_or(self.facts.timestamp),
+            serialized_key_size: self.facts.key_size,
+            serialized_value_size: self.facts.value_size,
         }
     }
 }
@@ -290,28 +338,42 @@ impl Future for Delivery {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        match this.completion.poll(&mut this.place, context) {
-            Poll::Ready(outcome) => Poll::Ready(this.of(outcome)),
-            Poll::Pending => Poll::Pending,
+        loop {
+            let (part, index) = match this.completion.poll(&mut this.place, context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(BatchOutcome::Split(parts)) => parts.of(this.index),
+                Poll::Ready(BatchOutcome::Failed(failure)) => {
+                    return Poll::Ready(Err(failure.of(this.index).clone()));
+                }
+                Poll::Ready(BatchOutcome::Written {
+                    base_offset,
+                    log_append_time,
+                }) => return Poll::Ready(Ok(this.metadata(this.index, *base_offset, *log_append_time))),
+            };
+            // from now on the record belongs to its part.
+            this.completion = Arc::clone(part);
+            this.index = index;
+            this.place = None;
         }
     }
 }
 
-/// Waits for a batch to get any outcome: what a flush is made of.
+/// Waits for a batch to get any outcome: what a flush is made of. A batch that was split is waited for until its last part is done.
 ///
 /// # Cancel safety
 ///
 /// Dropping a watch changes nothing about the batch.
 #[derive(Debug)]
 pub struct BatchWatch {
-    completion: Arc<BatchCompletion>,
+    /// The batch, or those of its parts that have not been seen done; the last one is waited for.
+    waiting: Vec<Arc<BatchCompletion>>,
     place: Option<usize>,
 }
 
 impl BatchWatch {
-    /// Whether the batch has its outcome.
+    /// Whether the batch has its outcome, and all parts of it have theirs.
     pub fn is_done(&self) -> bool {
-        self.completion.is_settled()
+        self.waiting.iter().all(|completion| completion.is_done())
     }
 }
 
@@ -320,7 +382,20 @@ impl Future for BatchWatch {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.completion.poll(&mut this.place, context).map(|_outcome| ())
+        while let Some(last) = this.waiting.pop() {
+            match last.poll(&mut this.place, context) {
+                Poll::Pending => {
+                    this.waiting.push(last);
+                    return Poll::Pending;
+                }
+                Poll::Ready(BatchOutcome::Split(parts)) => {
+                    this.waiting.extend(parts.completions().rev().cloned());
+                }
+                Poll::Ready(BatchOutcome::Written { .. } | BatchOutcome::Failed(_)) => {}
+            }
+            this.place = None;
+        }
+        Poll::Ready(())
     }
 }
 

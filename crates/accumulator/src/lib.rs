@@ -3,7 +3,8 @@
 //! Two halves, made by [`accumulator()`]. The [`Accumulator`] is shared by the tasks that send: `gate` (may a record enter),
 //! `partitioner` and `topic` (where does it go), `accumulator` and `queue` (into which batch), `pool` (in which memory), `doorbell` (who
 //! must know). The [`Drainer`] belongs to the sender core: which partitions are ready, in which order batches leave, and how they end.
-//! Between them: `batch` and `stamped` (the stages of a batch), `completion` and `error` (what the sender of a record gets).
+//! Between them: `batch` and `stamped` (the stages of a batch), `split` (one that was too large), `completion` and `error` (what the sender
+//! of a record gets).
 //!
 //! This crate knows no brokers beyond their numbers, no transactions (it asks a gate), no clock and no runtime.
 
@@ -21,6 +22,7 @@ mod partitioner;
 mod pool;
 mod queue;
 mod random;
+mod split;
 mod stamped;
 mod topic;
 
@@ -38,5 +40,6 @@ pub use incomplete::NothingIncomplete;
 pub use kommit_protocol::batch::{Compression, HeaderRef};
 pub use partitioner::{Partitioner, Partitions, murmur2, partition_of_key};
 pub use pool::{Page, PageWait, PoolRefusal};
+pub use split::Split;
 pub use stamped::{BytesInUse, Stamp, StampScope, StampedBatch};
 pub use topic::{Destination, TopicQueues};

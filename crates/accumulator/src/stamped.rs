@@ -1,16 +1,15 @@
 //! The last stage of a batch: stamped, and with bytes for the wire.
 //!
 //! The bytes do not change as long as anybody reads them. Nobody here decides whether a batch is sent again or how it ends.
-//!
-//! Splitting a batch starts here: the page holds the records, the promise the completion that would be chained.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kommit_protocol::batch::{HeaderFields, finish_crc, write_header};
+use kommit_protocol::batch::{Compression, HEADER_LEN, HeaderFields, finish_crc, write_header};
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{
-    Identity, LeaderEpoch, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TopicPartition,
+    Identity, LeaderEpoch, PartitionIndex, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicPartition,
 };
 use thiserror::Error;
 
@@ -19,6 +18,7 @@ use crate::completion::{BatchCompletion, BatchOutcome, Promise, Settled};
 use crate::error::Fate;
 use crate::in_flight::InFlightBatch;
 use crate::pool::Page;
+use crate::split::{Packed, Part, Source, SplitNumber};
 
 /// Who a batch comes from, and where it stands in that producer's sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,11 +85,23 @@ struct LeaderSeen {
 #[error("the bytes of the batch are still in use")]
 pub struct BytesInUse;
 
+/// Where a batch comes from (A-16 "split flag").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Its records were appended to it.
+    Appended,
+    /// It is what a split left of a larger one.
+    Part(SplitNumber),
+}
+
 /// A batch that is ready for the wire. It keeps stamp and bytes until its fate is known (R2).
 #[derive(Debug)]
 pub struct StampedBatch {
     promise: Promise,
     page: Arc<Page>,
+    /// Where the batch stands in its page: all of it, except for the part of a split batch.
+    place: Range<usize>,
+    origin: Origin,
     partition: PartitionIndex,
     stamp: Stamp,
     created: Instant,
@@ -111,6 +123,8 @@ impl StampedBatch {
         write_stamped_header(page.buffer_mut(), &contents, &stamp);
         Self {
             promise,
+            place: 0..page.bytes().len(),
+            origin: Origin::Appended,
             page: Arc::new(page),
             partition,
             stamp,
@@ -118,6 +132,31 @@ impl StampedBatch {
             contents,
             attempts: 0,
             last_attempt: created,
+            fate: Fate::NotWritten,
+            leader: LeaderSeen::default(),
+        }
+    }
+
+    /// The part whose records have just been written into `place`, behind room for the header.
+    pub(crate) fn from_part(
+        part: Part,
+        mut page: Arc<Page>,
+        place: Range<usize>,
+        contents: Contents,
+    ) -> Self {
+        let own = Arc::get_mut(&mut page).expect("a part is written while nobody else has its page");
+        write_stamped_header(&mut own.buffer_mut()[place.clone()], &contents, &part.stamp);
+        Self {
+            promise: part.promise,
+            page,
+            place,
+            origin: Origin::Part(part.split),
+            partition: part.partition,
+            stamp: part.stamp,
+            created: part.created,
+            contents,
+            attempts: 0,
+            last_attempt: part.created,
             fate: Fate::NotWritten,
             leader: LeaderSeen::default(),
         }
@@ -135,19 +174,22 @@ impl StampedBatch {
     /// [`BytesInUse`] while a request of an earlier attempt may still be read; nothing has changed then (R2).
     pub fn restamp(&mut self, stamp: Stamp) -> Result<(), BytesInUse> {
         let page = Arc::get_mut(&mut self.page).ok_or(BytesInUse)?;
-        write_stamped_header(page.buffer_mut(), &self.contents, &stamp);
+        write_stamped_header(&mut page.buffer_mut()[self.place.clone()], &self.contents, &stamp);
         self.stamp = stamp;
         Ok(())
     }
 
     /// The batch as it travels. Cheap; the page stays out of the pool for as long as any of these handles lives (R11, S-45).
     pub fn bytes(&self) -> Bytes {
-        Bytes::from_owner(PageBytes(Arc::clone(&self.page)))
+        Bytes::from_owner(PageBytes {
+            page: Arc::clone(&self.page),
+            place: self.place.clone(),
+        })
     }
 
     /// The bytes of the batch, header included.
     pub fn size(&self) -> usize {
-        self.page.bytes().len()
+        self.place.len()
     }
 
     /// Which partition the batch is for, as an index.
@@ -211,6 +253,46 @@ impl StampedBatch {
         self.promise.completion()
     }
 
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Where the records begin in the page.
+    pub(crate) fn records_start(&self) -> usize {
+        self.place.start + HEADER_LEN
+    }
+
+    /// More bytes than the records can have when they are expanded: they were in the page once.
+    pub(crate) fn expanded_limit(&self) -> usize {
+        self.page.size()
+    }
+
+    pub(crate) fn base_timestamp(&self) -> Timestamp {
+        self.contents.base_timestamp
+    }
+
+    /// The page behind a part that has ended, for the next one; its own records are of no use any more.
+    pub(crate) fn into_page(self) -> Source {
+        Source {
+            page: self.page,
+            packed: None,
+        }
+    }
+
+    /// The page with the records, for the parts that they are to be split into.
+    pub(crate) fn into_source(self) -> Source {
+        let compression = self.contents.attributes.compression();
+        let stored = self.records_start()..self.place.end;
+        let packed = match compression {
+            Ok(Compression::None) | Err(_) => None,
+            Ok(compression) => Some(Packed { compression, stored }),
+        };
+        Source {
+            page: self.page,
+            packed,
+        }
+    }
+
     pub(crate) fn promise(&self) -> &Promise {
         &self.promise
     }
@@ -242,11 +324,14 @@ impl StampedBatch {
 }
 
 /// A handle on the bytes of a page.
-struct PageBytes(Arc<Page>);
+struct PageBytes {
+    page: Arc<Page>,
+    place: Range<usize>,
+}
 
 impl AsRef<[u8]> for PageBytes {
     fn as_ref(&self) -> &[u8] {
-        self.0.bytes()
+        &self.page.bytes()[self.place.clone()]
     }
 }
 

@@ -24,13 +24,16 @@ fn a_half_full_batch_lingers() {
     let _delivery = scene.send(0, b"a");
     let created = scene.instant();
     let ready = scene.ready();
-    assert_eq!((ready.nodes.len(), ready.next_check), (0, created + LINGER));
+    assert_eq!(
+        (ready.nodes.len(), scene.drainer.next_check()),
+        (0, created + LINGER)
+    );
     scene.pass(LINGER - Duration::from_millis(1));
     assert!(!is_ready(&mut scene));
     scene.pass(Duration::from_millis(1));
     let ready = scene.ready();
     assert_eq!(ready.nodes, BTreeSet::from([NODE]));
-    assert_eq!(ready.next_check, Instant::NEVER);
+    assert_eq!(scene.drainer.next_check(), Instant::NEVER);
 }
 
 /// a full batch does not linger; the half-full one behind it does.
@@ -162,7 +165,10 @@ fn a_retry_waits_for_its_backoff() {
     let failed = scene.instant();
     scene.drainer.requeue(batch, failed);
     let ready = scene.ready();
-    assert_eq!((ready.nodes.len(), ready.next_check), (0, failed + BACKOFF));
+    assert_eq!(
+        (ready.nodes.len(), scene.drainer.next_check()),
+        (0, failed + BACKOFF)
+    );
     scene.pass(BACKOFF - Duration::from_millis(1));
     assert!(!is_ready(&mut scene));
     scene.pass(Duration::from_millis(1));

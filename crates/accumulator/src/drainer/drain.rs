@@ -1,12 +1,13 @@
 //! Taking batches off the ready partitions of a node, one each, in turn (A-43 … A-54).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{NodeId, PartitionIndex};
 
 use super::Drainer;
-use super::lane::Listed;
+use super::lane::{Listed, Waiting};
 use crate::queue::NotTaken;
 use crate::stamped::{Stamp, StampedBatch};
 
@@ -40,6 +41,9 @@ pub enum Left {
     /// Batches that are ready: drain again as soon as the node can take more.
     Sendable,
 }
+
+/// When a part is looked at again whose page is still held by the request that is to blame for the split.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 enum Step {
     Took(StampedBatch),
@@ -124,7 +128,7 @@ impl Drainer {
         if self.lane(partition).retries.is_empty() {
             self.take_new(partition, room, gate)
         } else {
-            self.take_retry(partition, room, gate)
+            self.take_retry(partition, room, now, gate)
         }
     }
 
@@ -132,14 +136,21 @@ impl Drainer {
         &mut self,
         partition: PartitionIndex,
         room: Option<usize>,
+        now: Instant,
         gate: &mut (impl DrainGate + ?Sized),
     ) -> Step {
+        let codec = self.shared.config.codec();
         let lane = self.lane(partition);
-        let Some(first) = lane.retries.front() else {
+        let Some(first) = lane.retries.front_mut() else {
             return Step::Nothing;
         };
         if room.is_some_and(|room| first.batch.size() > room) {
             return Step::NoRoom;
+        }
+        // Before the gate is asked, which takes its permission for a promise.
+        if !first.batch.is_at_hand() {
+            first.due = now + LOOK_AGAIN;
+            return Step::Nothing;
         }
         if !gate.may_drain(partition, Some(first.batch.stamp())) {
             return Step::Blocked;
@@ -147,8 +158,16 @@ impl Drainer {
         let Some(retry) = lane.retries.pop_front() else {
             return Step::Nothing;
         };
-        lane.in_flight.push(retry.batch.completion().clone());
-        Step::Took(retry.batch)
+        let batch = match retry.batch {
+            Waiting::Again(batch) => batch,
+            Waiting::Part(part) => {
+                let mut batch = part.write(codec);
+                batch.see_leader(lane.leader.and_then(|leader| leader.epoch));
+                batch
+            }
+        };
+        lane.in_flight.push(batch.completion().clone());
+        Step::Took(batch)
     }
 
     fn take_new(

@@ -6,9 +6,11 @@ use kommit_protocol::time::Instant;
 use kommit_protocol::units::{PartitionIndex, TopicPartition};
 
 use super::Drainer;
+use super::lane::Waiting;
 use crate::completion::{BatchFailure, BatchOutcome, Promise, Settled};
 use crate::error::{Fate, Progress, SendError, SendErrorKind};
 use crate::queue::{Front, PartitionQueue, Taken};
+use crate::split::Part;
 use crate::stamped::{Stamp, StampedBatch};
 use crate::topic::TopicQueues;
 
@@ -29,6 +31,8 @@ enum Expired {
         created: Instant,
     },
     Retry(StampedBatch),
+    /// Part of a batch that was split; as a part it was never sent.
+    Part(Part),
 }
 
 impl ExpiredBatch {
@@ -62,14 +66,19 @@ impl ExpiredBatch {
     /// The batch itself, when it was sent at least once.
     pub fn stamped(&self) -> Option<&StampedBatch> {
         match &self.batch {
-            Expired::NeverSent { .. } => None,
+            Expired::NeverSent { .. } | Expired::Part(_) => None,
             Expired::Retry(batch) => Some(batch),
         }
     }
 
-    /// The batch's stamp, when it was sent at least once: then its sequences are unresolved (T-88).
+    /// The batch's stamp, when it has one. Its sequences are unresolved when it was sent under it (T-88), which a part of a split batch was
+    /// not.
     pub fn stamp(&self) -> Option<&Stamp> {
-        self.stamped().map(StampedBatch::stamp)
+        match &self.batch {
+            Expired::NeverSent { .. } => None,
+            Expired::Retry(batch) => Some(batch.stamp()),
+            Expired::Part(part) => Some(&part.stamp),
+        }
     }
 
     /// How many records the batch holds.
@@ -77,6 +86,7 @@ impl ExpiredBatch {
         match &self.batch {
             Expired::NeverSent { records, .. } => *records,
             Expired::Retry(batch) => batch.record_count(),
+            Expired::Part(part) => part.cut.records,
         }
     }
 
@@ -85,6 +95,7 @@ impl ExpiredBatch {
         match &self.batch {
             Expired::NeverSent { created, .. } => *created,
             Expired::Retry(batch) => batch.created(),
+            Expired::Part(part) => part.created,
         }
     }
 
@@ -97,6 +108,7 @@ impl ExpiredBatch {
         match &self.batch {
             Expired::NeverSent { promise, .. } => promise,
             Expired::Retry(batch) => batch.promise(),
+            Expired::Part(part) => &part.promise,
         }
     }
 }
@@ -168,6 +180,7 @@ impl Drainer {
                 let fate = retry.batch.fate();
                 retry
                     .batch
+                    .completion()
                     .settle(BatchOutcome::Failed(error.clone().with_fate(fate).into()));
             }
             for completion in in_flight {
@@ -185,10 +198,11 @@ impl Drainer {
             && first.batch.created() + timeout <= now
             && let Some(retry) = lane.retries.pop_front()
         {
-            expired.push(ExpiredBatch {
-                partition,
-                batch: Expired::Retry(retry.batch),
-            });
+            let batch = match retry.batch {
+                Waiting::Again(batch) => Expired::Retry(batch),
+                Waiting::Part(part) => Expired::Part(part),
+            };
+            expired.push(ExpiredBatch { partition, batch });
         }
         if !lane.retries.is_empty() {
             return;

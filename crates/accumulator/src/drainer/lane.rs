@@ -1,4 +1,4 @@
-//! One partition as the core sees it: what waits for a retry, what is in flight, and what the front of the shared queue looks like.
+//! One partition as the core sees it: what waits to be sent again or in parts, what is in flight, and what the front of the shared queue looks like.
 //!
 //! Answers one question, from when on the partition may be drained, and touches nothing outside of itself.
 
@@ -10,8 +10,10 @@ use kommit_protocol::time::Instant;
 use kommit_protocol::units::{LeaderEpoch, NodeId, TopicPartition};
 
 use crate::completion::BatchCompletion;
+use crate::error::Fate;
 use crate::queue::{Front, PartitionQueue};
-use crate::stamped::StampedBatch;
+use crate::split::Part;
+use crate::stamped::{BytesInUse, Origin, Stamp, StampedBatch};
 
 /// Who leads a partition, and since which election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,21 +48,97 @@ pub(super) enum Listed {
     OnNode,
 }
 
-/// A batch that waits for its next attempt.
+/// What has a stamp and waits to be sent.
 #[derive(Debug)]
 pub(super) struct Retry {
-    pub(super) batch: StampedBatch,
+    pub(super) batch: Waiting,
     pub(super) due: Instant,
 }
 
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// It was sent before.
+    Again(StampedBatch),
+    /// What a split left, not sent yet and not even written.
+    Part(Part),
+}
+
 impl Retry {
-    /// the end of the backoff, unless the leader has changed meanwhile.
-    fn due(&self) -> Instant {
-        if self.batch.leader_changed_for_retry() {
-            Instant::ORIGIN
-        } else {
-            self.due
+    /// the end of the backoff, unless the leader has changed meanwhile. `None` for a part whose predecessor has not ended.
+    fn due(&self) -> Option<Instant> {
+        match &self.batch {
+            Waiting::Again(batch) if batch.leader_changed_for_retry() => Some(Instant::ORIGIN),
+            Waiting::Part(part) if part.source.is_none() => None,
+            Waiting::Again(_) | Waiting::Part(_) => Some(self.due),
         }
+    }
+}
+
+impl Waiting {
+    pub(super) fn stamp(&self) -> &Stamp {
+        match self {
+            Waiting::Again(batch) => batch.stamp(),
+            Waiting::Part(part) => &part.stamp,
+        }
+    }
+
+    pub(super) fn created(&self) -> Instant {
+        match self {
+            Waiting::Again(batch) => batch.created(),
+            Waiting::Part(part) => part.created,
+        }
+    }
+
+    pub(super) fn completion(&self) -> &Arc<BatchCompletion> {
+        match self {
+            Waiting::Again(batch) => batch.completion(),
+            Waiting::Part(part) => part.completion(),
+        }
+    }
+
+    /// What is known about the records: nothing was sent of a part (H27).
+    pub(super) fn fate(&self) -> Fate {
+        match self {
+            Waiting::Again(batch) => batch.fate(),
+            Waiting::Part(_) => Fate::NotWritten,
+        }
+    }
+
+    /// No smaller than the batch is.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Waiting::Again(batch) => batch.size(),
+            Waiting::Part(part) => part.largest_size(),
+        }
+    }
+
+    /// Whether its bytes are there or can be written now.
+    pub(super) fn is_at_hand(&mut self) -> bool {
+        match self {
+            Waiting::Again(_) => true,
+            Waiting::Part(part) => part.is_writable(),
+        }
+    }
+
+    pub(super) fn restamp(&mut self, stamp: Stamp) -> Result<(), BytesInUse> {
+        match self {
+            Waiting::Again(batch) => batch.restamp(stamp),
+            Waiting::Part(part) => {
+                part.stamp = stamp;
+                Ok(())
+            }
+        }
+    }
+
+    /// A part has no retry that a new leader could shorten.
+    pub(super) fn see_leader(&mut self, epoch: Option<LeaderEpoch>) {
+        if let Waiting::Again(batch) = self {
+            batch.see_leader(epoch);
+        }
+    }
+
+    pub(super) fn leader_changed_for_retry(&self) -> bool {
+        matches!(self, Waiting::Again(batch) if batch.leader_changed_for_retry())
     }
 }
 
@@ -111,6 +189,21 @@ impl Lane {
             .retain(|completion| !Arc::ptr_eq(completion, batch.completion()));
     }
 
+    /// The page of a part that has ended goes to the next one, which can be written then.
+    pub(super) fn pass_page_on(&mut self, ended: StampedBatch) {
+        let Origin::Part(split) = ended.origin() else {
+            return;
+        };
+        let waiting = self.retries.iter_mut().map(|retry| &mut retry.batch);
+        let next = waiting.filter_map(|waiting| match waiting {
+            Waiting::Part(part) if part.split == split => Some(part),
+            Waiting::Part(_) | Waiting::Again(_) => None,
+        });
+        if let Some(next) = { next }.next() {
+            next.source = Some(ended.into_page());
+        }
+    }
+
     pub(super) fn topic_partition(&self) -> &TopicPartition {
         self.queue.topic_partition()
     }
@@ -121,7 +214,7 @@ impl Lane {
             return None;
         }
         if let Some(retry) = self.retries.front() {
-            return Some(retry.due());
+            return retry.due();
         }
         match self.front {
             Front::Empty | Front::Closing => None,
@@ -149,7 +242,7 @@ impl Lane {
     }
 }
 
-fn is_before(waiting: &StampedBatch, other: &StampedBatch) -> bool {
+fn is_before(waiting: &Waiting, other: &Waiting) -> bool {
     match (waiting.stamp().base_sequence(), other.stamp().base_sequence()) {
         (Some(first), Some(second)) if waiting.stamp().identity() == other.stamp().identity() => {
             first.distance_from(second) < 0

@@ -3,12 +3,14 @@
 //! Every operation costs what it finds to do, never the number of partitions; flush, abort and close are the exceptions. Reads no clock,
 //! waits for nothing, and asks a gate for everything that has to do with identities, sequences and transactions.
 //!
-//! Reading order: `lane` (one partition), `ready` (A-34 … A-42), `drain` (A-43 … A-54), `end` (expiry, abort: A-69 … … A-86).
+//! Reading order: `lane` (one partition), `ready` (A-34 … A-42), `drain` (A-43 … A-54), `split` (A-74 … A-79), `end` (expiry, abort:
+//! A-69 … … A-86).
 
 mod drain;
 mod end;
 mod lane;
 mod ready;
+mod split;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -23,12 +25,12 @@ use crate::in_flight::InFlightBatch;
 use crate::incomplete::NothingIncomplete;
 use crate::queue::{Front, PartitionQueue};
 use crate::random::Random;
-use crate::stamped::{Stamp, StampedBatch};
+use crate::stamped::{Origin, Stamp, StampedBatch};
 
 pub use drain::{DrainGate, Drained, Left};
 pub use end::ExpiredBatch;
 pub use lane::Leader;
-use lane::{Lane, Listed, Mute, Retry, Urgency};
+use lane::{Lane, Listed, Mute, Retry, Urgency, Waiting};
 pub use ready::Ready;
 
 /// Whether the transaction is being committed or aborted, which makes all its batches sendable.
@@ -75,6 +77,8 @@ pub struct Drainer {
     completing: Completing,
     urgency: Urgency,
     random: Random,
+    /// How many batches were split so far.
+    splits: u64,
 }
 
 impl Drainer {
@@ -95,6 +99,7 @@ impl Drainer {
             completing: Completing::No,
             urgency: Urgency::Ordinary,
             random,
+            splits: 0,
         }
     }
 
@@ -137,6 +142,7 @@ impl Drainer {
         let lane = self.lane_of(&batch);
         lane.forget_in_flight(&batch);
         let due = batch.last_attempt() + wait;
+        let batch = Waiting::Again(batch);
         lane.insert_retry(Retry { batch, due });
         self.rearm(partition);
     }
@@ -148,17 +154,18 @@ impl Drainer {
         base_offset: Option<Offset>,
         log_append_time: Option<Timestamp>,
     ) -> Settled {
-        self.lane_of(&batch).forget_in_flight(&batch);
-        batch.settle(BatchOutcome::Written {
-            base_offset,
-            log_append_time,
-        })
+        self.end_drained(
+            batch,
+            BatchOutcome::Written {
+                base_offset,
+                log_append_time,
+            },
+        )
     }
 
     /// Ends a batch that will not be delivered. The caller decides the fate of its records.
     pub fn fail(&mut self, batch: StampedBatch, failure: impl Into<BatchFailure>) -> Settled {
-        self.lane_of(&batch).forget_in_flight(&batch);
-        batch.settle(BatchOutcome::Failed(failure.into()))
+        self.end_drained(batch, BatchOutcome::Failed(failure.into()))
     }
 
     /// Gives the outcome of a batch whose bytes the wire may still read: the batch itself stays with its request until that has ended
@@ -227,6 +234,11 @@ impl Drainer {
             .collect()
     }
 
+    /// When the next partition becomes ready by the mere passing of time; to be asked after a drain, which may bring it forward.
+    pub fn next_check(&self) -> Instant {
+        self.timers.first().map_or(Instant::NEVER, |(timer, _)| *timer)
+    }
+
     /// Whether anything is queued, retries included.
     pub fn has_undrained(&self) -> bool {
         !self.expiries.is_empty() || !self.shared.doorbell.is_empty()
@@ -247,6 +259,17 @@ impl Drainer {
         let lane = self.lanes.get(partition.position()).and_then(Option::as_ref);
         lane.expect("an index comes from a partition that was reported")
             .topic_partition()
+    }
+
+    fn end_drained(&mut self, batch: StampedBatch, outcome: BatchOutcome) -> Settled {
+        let (partition, settled) = (batch.partition(), batch.settle(outcome));
+        let lane = self.lane(partition);
+        lane.forget_in_flight(&batch);
+        if let Origin::Part(_) = batch.origin() {
+            lane.pass_page_on(batch);
+            self.rearm(partition);
+        }
+        settled
     }
 
     /// Takes the doorbell's list.

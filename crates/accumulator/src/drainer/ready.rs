@@ -19,8 +19,6 @@ use crate::queue::Front;
 pub struct Ready {
     /// The leaders for which something can be drained.
     pub nodes: BTreeSet<NodeId>,
-    /// When the next partition becomes ready by the mere passing of time.
-    pub next_check: Instant,
     /// Topics with a ready batch for a partition without leader: reasons to ask for metadata (S-39).
     pub unknown_leader_topics: BTreeSet<Arc<str>>,
 }
@@ -37,10 +35,8 @@ impl Drainer {
         self.check_listed(now, leader);
         let unknown_leader_topics = self.assign(now, leader);
         self.nodes.retain(|_node, partitions| !partitions.is_empty());
-        let next_check = self.timers.first().map_or(Instant::NEVER, |(timer, _)| *timer);
         Ready {
             nodes: self.nodes.keys().copied().collect(),
-            next_check,
             unknown_leader_topics,
         }
     }
