@@ -265,18 +265,22 @@ impl SenderCore {
     }
 
     /// T-70: batches that wait for a retry get the stamp that they are known by now. One whose bytes are still held by a connection is
-    /// looked at again; until then it is not drained, because the transaction manager does not know its old name any more.
+    /// looked at again; until then it is not drained, because the transaction manager does not know its old name any more. One that got
+    /// its new stamp may be due since before: another pass follows at once.
     fn renumber(&mut self, now: Instant) -> Instant {
         let Some(txn) = self.txn.as_mut() else {
             return Instant::NEVER;
         };
         txn.drain_renumberings(&mut self.renumberings);
+        if self.renumberings.is_empty() {
+            return Instant::NEVER;
+        }
         let scope = if txn.is_transactional() {
             StampScope::Transactional
         } else {
             StampScope::Idempotent
         };
-        let drainer = &mut self.drainer;
+        let (drainer, before) = (&mut self.drainer, self.renumberings.len());
         self.renumberings.retain(|it| {
             let stamp = Stamp::Sequenced {
                 identity: it.identity,
@@ -286,8 +290,8 @@ impl SenderCore {
             let renumbered = drainer.restamp(it.batch.partition, it.batch.base_sequence, stamp);
             renumbered == Err(RestampRefusal::BytesInUse)
         });
-        if self.renumberings.is_empty() {
-            Instant::NEVER
+        if self.renumberings.len() < before {
+            now
         } else {
             now + LOOK_AGAIN
         }
