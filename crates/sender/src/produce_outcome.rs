@@ -47,6 +47,8 @@ pub fn proof_of(code: ErrorCode) -> Proof {
 pub enum Situation {
     /// Its records have their outcome already: it expired or was aborted while it was under way (S-69).
     OutcomeGiven,
+    /// It is too large as a whole, has several records, and no attempt can have been written (S-63, H27).
+    Splittable,
     /// It may be sent again (S-70).
     Retriable,
     /// It may not be sent again.
@@ -60,6 +62,8 @@ pub enum ProduceAction {
     Complete,
     /// The broker had it before; where is not known (S-65).
     CompleteWithoutOffset,
+    /// Put it back into its queue in parts (S-63).
+    Split,
     /// Put it back into its queue (S-64).
     Requeue,
     /// Tell its records (S-66, S-68).
@@ -73,9 +77,10 @@ pub fn produce_action(code: ErrorCode, situation: Situation) -> ProduceAction {
     match (code, situation) {
         (_, Situation::OutcomeGiven) => ProduceAction::Release,
         (ErrorCode::None, _) => ProduceAction::Complete,
+        (ErrorCode::MessageTooLarge, Situation::Splittable) => ProduceAction::Split,
         (_, Situation::Retriable) => ProduceAction::Requeue,
-        (ErrorCode::DuplicateSequenceNumber, Situation::LastAttempt) => ProduceAction::CompleteWithoutOffset,
-        (_any_other, Situation::LastAttempt) => ProduceAction::Fail,
+        (ErrorCode::DuplicateSequenceNumber, _) => ProduceAction::CompleteWithoutOffset,
+        (_any_other, Situation::LastAttempt | Situation::Splittable) => ProduceAction::Fail,
     }
 }
 
@@ -114,6 +119,21 @@ mod tests {
         for number in -1..=133 {
             let action = produce_action(ErrorCode::from_code(number), Situation::OutcomeGiven);
             assert_eq!(action, ProduceAction::Release);
+        }
+    }
+
+    /// S-63, S-68: only a batch that is too large, and can be cut, is sent in parts.
+    #[test]
+    fn only_what_is_too_large_is_split() {
+        for number in (-1..=133).filter(|number| ![0, 46].contains(number)) {
+            let code = ErrorCode::from_code(number);
+            let action = produce_action(code, Situation::Splittable);
+            let is_split = action == ProduceAction::Split;
+            assert_eq!(
+                is_split,
+                code == ErrorCode::MessageTooLarge,
+                "{code:?}: {action:?}"
+            );
         }
     }
 

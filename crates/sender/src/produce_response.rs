@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kommit_accumulator::{BatchFailure, Consequence, Fate, SendError, SendErrorKind, StampedBatch};
+use kommit_accumulator::{BatchFailure, Consequence, Fate, SendError, SendErrorKind, Stamp, StampedBatch};
 use kommit_network::{
     BrokerAddress, ConnectionId, LeaderHint, Outcome, ProduceEnvelope, Sent, VersionLimits,
 };
@@ -21,7 +21,7 @@ use kommit_protocol::wire::{DecodeError, Reader};
 use kommit_txn_manager::{self as txn, BatchFailure as FailedBatch, BatchId, FailureReason, Retry};
 
 use crate::core::{Order, Purpose, SenderCore};
-use crate::gate::batch_id;
+use crate::gate::{batch_id, stamp_of};
 use crate::produce_outcome::{ProduceAction, Proof, Situation, produce_action, proof_of};
 use crate::producer_data::NodeBatches;
 
@@ -292,6 +292,7 @@ impl SenderCore {
         match produce_action(verdict.code, situation) {
             ProduceAction::Complete => self.complete(batch, verdict.base_offset, verdict.log_append_time),
             ProduceAction::CompleteWithoutOffset => self.complete(batch, None, None),
+            ProduceAction::Split => self.split(batch, verdict),
             ProduceAction::Requeue => self.requeue(batch, verdict, now),
             ProduceAction::Fail => self.fail(batch, verdict),
             ProduceAction::Release => self.release(&batch, verdict),
@@ -301,10 +302,17 @@ impl SenderCore {
         }
     }
 
-    /// S-70: may the batch be sent again?
+    /// S-63, S-70: may the batch be sent again, as it is or in parts?
     fn situation(&mut self, batch: &StampedBatch, verdict: &Verdict, now: Now) -> Situation {
         if batch.outcome_given() {
             return Situation::OutcomeGiven;
+        }
+        // Neither the delivery timeout nor `retries` is looked at: a split is no retry.
+        if verdict.code == ErrorCode::MessageTooLarge
+            && batch.record_count() > 1
+            && batch.fate() == Fate::NotWritten
+        {
+            return Situation::Splittable;
         }
         let has_expired = batch.created() + self.config.delivery_timeout <= now.instant;
         if verdict.code == ErrorCode::None || has_expired || batch.attempts() >= self.config.retries {
@@ -332,6 +340,28 @@ impl SenderCore {
             txn.batch_completed(&id);
         }
         self.drainer.complete(batch, base_offset, log_append_time);
+    }
+
+    /// S-63: the batch goes back in parts under the sequences that it had. It fails when it cannot be cut, or is not known any more.
+    fn split(&mut self, batch: StampedBatch, verdict: &Verdict) {
+        let split = match self.drainer.plan_split(batch) {
+            Ok(split) => split,
+            Err(whole) => return self.fail(*whole, verdict),
+        };
+        let counts = split.record_counts();
+        let stamps = match (self.txn.as_mut(), id_of(split.whole())) {
+            (Some(txn), Some(id)) => txn.split(&id, &counts).into_iter().map(stamp_of).collect(),
+            _ => vec![Stamp::Anonymous; counts.len()],
+        };
+        tracing::warn!(
+            partition = %split.whole().topic_partition(),
+            size = split.whole().size(),
+            parts = counts.len(),
+            "a batch is too large for the broker and is sent in parts"
+        );
+        if let Err(split) = self.drainer.requeue_parts(split, &stamps) {
+            self.fail(split.into_whole(), verdict);
+        }
     }
 
     /// S-64.

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kommit_accumulator::{
-    Fate, Leader, Left, Progress, Ready, SendError, SendErrorKind, Stamp, StampedBatch,
-};
+use kommit_accumulator::{Fate, Leader, Left, Progress, SendError, SendErrorKind, Stamp, StampedBatch};
 use kommit_network::ClusterSnapshot;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::{NodeId, PartitionIndex, TopicPartition};
@@ -24,20 +22,20 @@ impl SenderCore {
     /// One pass. Returns when the next is due at the latest.
     pub(crate) fn send_producer_data(&mut self, now: Now) -> Instant {
         let ready = self.ready_nodes(now);
-        let (nodes, not_ready_until) = self.connect(&ready.nodes, now);
+        let (nodes, not_ready_until) = self.connect(&ready, now);
         let (drained, drain_again) = self.drain(&nodes, now);
         self.mute(&drained);
         let next_expiry = self.expire_batches(now);
         self.send(drained, now);
-        ready
-            .next_check
+        self.drainer
+            .next_check()
             .min(not_ready_until)
             .min(drain_again)
             .min(next_expiry)
     }
 
     /// S-38, S-39: which brokers have something to get; topics without a known leader ask for newer metadata.
-    fn ready_nodes(&mut self, now: Now) -> Ready {
+    fn ready_nodes(&mut self, now: Now) -> BTreeSet<NodeId> {
         let cluster = Arc::clone(self.network.cluster());
         let ready = self
             .drainer
@@ -49,7 +47,7 @@ impl SenderCore {
             }
             self.network.request_update();
         }
-        ready
+        ready.nodes
     }
 
     /// S-40: only brokers that can take a request stay; the others are connected, and say when to look again.
@@ -105,6 +103,10 @@ impl SenderCore {
         for batch in self.drainer.expired(now.instant) {
             let error = batch.error(now.instant);
             tracing::warn!(%error, partition = %batch.topic_partition(), "a batch expired in its queue");
+            // what a split left was never sent under its stamp, and leaves nothing to resolve.
+            if let Some(sent) = batch.stamped() {
+                self.mark_unresolved(batch.partition(), sent.stamp(), batch.record_count());
+            }
             self.tell_expired(
                 batch.partition(),
                 batch.stamp(),
@@ -121,6 +123,7 @@ impl SenderCore {
             };
             let error = SendError::new(kind).with_fate(Fate::MayBeWritten);
             tracing::warn!(%error, partition = %batch.topic_partition(), "a batch expired in flight");
+            self.mark_unresolved(batch.partition(), batch.stamp(), batch.record_count());
             self.tell_expired(
                 batch.partition(),
                 Some(batch.stamp()),
@@ -132,7 +135,14 @@ impl SenderCore {
         self.drainer.next_expiry().min(self.in_flight.next_expiry())
     }
 
-    /// R12, T-88: an expired batch condemns its transaction, and the sequences of one that was sent are not known to be free.
+    /// T-88: the sequences of an expired batch that was sent are not known to be free.
+    fn mark_unresolved(&mut self, partition: PartitionIndex, stamp: &Stamp, records: u32) {
+        if let (Some(txn), Some(id)) = (self.txn.as_mut(), batch_id(partition, stamp, records)) {
+            txn.mark_unresolved(&id);
+        }
+    }
+
+    /// R12: an expired batch condemns its transaction.
     fn tell_expired(&mut self, partition: PartitionIndex, stamp: Option<&Stamp>, records: u32, fate: Fate) {
         let Some(txn) = self.txn.as_mut() else { return };
         let Some(id) = stamp.and_then(|stamp| batch_id(partition, stamp, records)) else {
@@ -143,7 +153,6 @@ impl SenderCore {
             Fate::NotWritten => txn::Fate::NotWritten,
             Fate::MayBeWritten | Fate::Written => txn::Fate::MayBeWritten,
         };
-        txn.mark_unresolved(&id);
         txn.batch_failed(
             &id,
             &txn::BatchFailure {
