@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kommit_accumulator::AccumulatorConfig;
+use kommit_accumulator::{AccumulatorConfig, Compression};
 use kommit_network::{Acks, NetworkConfig};
 use kommit_protocol::backoff::Backoff;
 use kommit_sender::{Order, SenderConfig};
@@ -26,6 +26,8 @@ pub struct Settings {
     pub batch_size: usize,
     /// `max.request.size`.
     pub max_request_size: usize,
+    /// `compression.type`.
+    pub compression: Compression,
     /// `max.in.flight.requests.per.connection`.
     pub max_in_flight: usize,
     /// `transaction.timeout.ms`.
@@ -44,6 +46,7 @@ impl Default for Settings {
             linger: Duration::ZERO,
             batch_size: 16_384,
             max_request_size: 1_048_576,
+            compression: Compression::None,
             max_in_flight: 5,
             transaction_timeout: Duration::from_secs(60),
             retry_backoff: Backoff {
@@ -79,6 +82,7 @@ impl Settings {
             delivery_timeout: self.delivery_timeout,
             retry_backoff: self.retry_backoff,
             max_request_size: self.max_request_size,
+            compression: self.compression,
             seed,
             ..AccumulatorConfig::default()
         }
