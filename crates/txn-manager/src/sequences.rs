@@ -42,6 +42,8 @@ struct InFlight {
     base: Sequence,
     records: u32,
     standing: Standing,
+    /// How many batches of the partition were stamped after this one.
+    later: u32,
     /// Its name before the last renumbering, until it is sent under the new one: it may fail before its stamp is written anew.
     former: Option<(Identity, Sequence)>,
 }
@@ -52,10 +54,14 @@ impl InFlight {
             base,
             records,
             standing,
+            later: 0,
             former: None,
         }
     }
 }
+
+/// How many of its last batches a partition's leader knows again when they are repeated.
+const BATCHES_A_LEADER_REMEMBERS: u32 = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -89,6 +95,13 @@ impl Entry {
 
     fn has_in_flight(&self) -> bool {
         self.lowest().is_some()
+    }
+
+    /// D-15: whether one more batch leaves the lowest one among those that the leader would know again. The limit of a connection does
+    /// not see to that when a batch waits for its retry, or the leader moved and batches are under way to two brokers.
+    fn has_room(&self) -> bool {
+        self.lowest()
+            .is_none_or(|lowest| lowest.later + 1 < BATCHES_A_LEADER_REMEMBERS)
     }
 
     fn position(&self, batch: &BatchId) -> Option<usize> {
@@ -148,7 +161,7 @@ impl Sequences {
         self.entry_mut(partition);
     }
 
-    /// A-48 c, d and D-16: whether a batch without a stamp may get one now.
+    /// A-48 c, d, D-15 and D-16: whether a batch without a stamp may get one now.
     pub(crate) fn may_stamp(&self, partition: PartitionIndex, current: Identity) -> bool {
         if self.unresolved.contains_key(&partition) {
             return false;
@@ -160,7 +173,7 @@ impl Sequences {
         if entry.identity != Some(current) {
             return !in_flight;
         }
-        entry.last_acked.is_some() || !in_flight
+        (entry.last_acked.is_some() || !in_flight) && entry.has_room()
     }
 
     /// A-48 e: whether this is the lowest in-flight batch of its partition, waiting for its retry.
@@ -204,6 +217,9 @@ impl Sequences {
         );
         let base = entry.next;
         entry.next = base.advanced_by(records);
+        for earlier in &mut entry.in_flight {
+            earlier.later = earlier.later.saturating_add(1);
+        }
         entry
             .in_flight
             .push_back(InFlight::new(base, records, Standing::Sent));
@@ -256,11 +272,16 @@ impl Sequences {
             batch.records,
             "a split keeps every record"
         );
-        entry.in_flight.remove(position);
+        let whole = entry.in_flight.remove(position).map_or(0, |whole| whole.later);
+        let added = u32::try_from(parts.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        for earlier in entry.in_flight.range_mut(..position) {
+            earlier.later = earlier.later.saturating_add(added);
+        }
         let mut base = batch.base_sequence;
         let mut bases = Vec::with_capacity(parts.len());
-        for (place, records) in (position..).zip(parts) {
-            let part = InFlight::new(base, *records, Standing::Waiting(Fate::NotWritten));
+        for ((place, records), behind) in (position..).zip(parts).zip((0..=added).rev()) {
+            let mut part = InFlight::new(base, *records, Standing::Waiting(Fate::NotWritten));
+            part.later = whole.saturating_add(behind);
             entry.in_flight.insert(place, part);
             bases.push(base);
             base = base.advanced_by(*records);

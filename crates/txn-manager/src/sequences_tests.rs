@@ -76,6 +76,46 @@ fn the_first_batch_of_an_identity_is_alone_until_it_is_acknowledged() {
     );
 }
 
+/// D-15: a batch without an answer stays among the five that its leader would know again, whatever is acknowledged behind it.
+#[test]
+fn no_batch_is_sent_so_far_ahead_that_an_earlier_one_would_be_forgotten() {
+    let mut sequences = Sequences::default();
+    let opening = stamped(&mut sequences, 1, 0);
+    sequences.acknowledged(&opening);
+    let unanswered = stamped(&mut sequences, 1, 0);
+    for _ in 0..4 {
+        assert!(sequences.may_stamp(PARTITION, identity(0)));
+        let later = stamped(&mut sequences, 1, 0);
+        sequences.acknowledged(&later);
+    }
+    assert!(
+        !sequences.may_stamp(PARTITION, identity(0)),
+        "the leader remembers it and four more"
+    );
+    sequences.waits(&unanswered, Fate::MayBeWritten);
+    sequences.resent(PARTITION);
+    assert!(
+        !sequences.may_stamp(PARTITION, identity(0)),
+        "its repetition is as old as itself"
+    );
+    sequences.acknowledged(&unanswered);
+    assert!(sequences.may_stamp(PARTITION, identity(0)));
+}
+
+/// D-15, A-77: the parts of a split batch count one by one.
+#[test]
+fn each_part_of_a_split_batch_takes_its_place_in_the_memory_of_the_leader() {
+    let mut sequences = Sequences::default();
+    let opening = stamped(&mut sequences, 1, 0);
+    sequences.acknowledged(&opening);
+    let first = stamped(&mut sequences, 1, 0);
+    let whole = stamped(&mut sequences, 4, 0);
+    assert_eq!(sequences.split(&whole, &[1, 1, 1, 1]).len(), 4);
+    assert!(!sequences.may_stamp(PARTITION, identity(0)), "one and four parts");
+    sequences.acknowledged(&first);
+    assert!(sequences.may_stamp(PARTITION, identity(0)), "four parts");
+}
+
 /// T-72, T-96, A-48 c: a new identity waits for the batches of the old one and starts at 0.
 #[test]
 fn a_partition_starts_at_zero_under_a_new_identity_when_nothing_is_in_flight() {
