@@ -404,7 +404,7 @@ impl SenderCore {
     }
 
     /// What the failure of a record means for the producer now.
-    fn consequence(&self) -> Consequence {
+    pub(crate) fn consequence(&self) -> Consequence {
         match &self.txn {
             Some(txn) if txn.fatal_error().is_some() => Consequence::Fatal,
             Some(txn) if txn.is_transactional() => Consequence::MustAbort,

@@ -113,7 +113,7 @@ impl SenderCore {
                 batch.record_count(),
                 batch.fate(),
             );
-            batch.fail(error);
+            batch.fail(error.with_consequence(self.consequence()));
         }
         for batch in self.in_flight.take_expired(now.instant) {
             let kind = SendErrorKind::DeliveryTimeout {
@@ -130,6 +130,7 @@ impl SenderCore {
                 batch.record_count(),
                 Fate::MayBeWritten,
             );
+            let error = error.with_consequence(self.consequence());
             self.drainer.fail_in_flight(&batch, error);
         }
         self.drainer.next_expiry().min(self.in_flight.next_expiry())
