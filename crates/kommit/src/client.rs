@@ -464,6 +464,7 @@ fn parts(config: &ProducerConfig, clock: &dyn Clock) -> Parts {
             transactional_id,
             transaction_timeout: config.transaction_timeout,
             retry_backoff,
+            ..TransactionConfig::idempotent()
         }),
         bootstrap: config.bootstrap_servers.clone(),
     }

@@ -2,6 +2,8 @@
 //!
 //! Where the reference blocks for a node or sleeps for a back-off, the request waits here, with a deadline.
 
+use std::time::Duration;
+
 use kommit_accumulator::{Consequence, SendError, SendErrorKind};
 use kommit_network::{ConnectionId, Outcome, Sent};
 use kommit_protocol::time::{Instant, Now};
@@ -32,6 +34,9 @@ pub(crate) enum AtHand {
     WaitingForAnswer,
 }
 
+/// H25: how long a group coordinator is waited for before it is looked up again; the connection is made meanwhile.
+const GROUP_COORDINATOR_PATIENCE: Duration = Duration::from_secs(1);
+
 impl SenderCore {
     /// `maybeSendAndPollTransactionalRequest()`. Returns when this is due again, or `None` when there is no request and batches may go.
     pub(crate) fn send_transactional_request(&mut self, now: Now) -> Option<Instant> {
@@ -53,7 +58,7 @@ impl SenderCore {
                 }
                 AtHand::Idle => {
                     self.abort_undrained_batches();
-                    let request = Box::new(self.next_request()?);
+                    let request = Box::new(self.next_request(now)?);
                     let until = now.instant + request.retry_after();
                     self.at_hand = AtHand::WaitingForTime { request, until };
                 }
@@ -74,12 +79,12 @@ impl SenderCore {
 
     /// S-28, T-40: the end of a transaction is asked for only when no batch is incomplete, and no request of an expired one is still
     /// out (R5).
-    fn next_request(&mut self) -> Option<TransactionalRequest> {
+    fn next_request(&mut self, now: Now) -> Option<TransactionalRequest> {
         let batches = match self.drainer.nothing_incomplete() {
             Some(_proof) if self.unanswered_requests == 0 => Batches::AllComplete,
             _ => Batches::SomeIncomplete,
         };
-        self.txn.as_mut()?.next_request(batches)
+        self.txn.as_mut()?.next_request(batches, now.instant)
     }
 
     /// S-29, S-32: the coordinator, or any broker.
@@ -88,7 +93,11 @@ impl SenderCore {
             Some(of) => self.coordinator_node(of, now),
             None => self.network.least_loaded_node(now.instant),
         };
-        let until = now.instant + self.config.request_timeout;
+        let patience = match request.coordinator() {
+            Some(CoordinatorType::Group) => self.config.request_timeout.min(GROUP_COORDINATOR_PATIENCE),
+            Some(CoordinatorType::Transaction) | None => self.config.request_timeout,
+        };
+        let until = now.instant + patience;
         match target {
             Some(node) => self.at_hand = AtHand::WaitingForNode { request, node, until },
             None if request.coordinator().is_some() => self.find_coordinator_and_retry(request),

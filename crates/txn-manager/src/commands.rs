@@ -33,7 +33,7 @@ impl TransactionManager {
     pub fn initialize(&mut self, ticket: Ticket) -> Result<(), CommandError> {
         self.ensure_transactional("initialize")?;
         self.ensure_no_error()?;
-        if let Repetition::Joined = self.repeat(Operation::Initialize, ticket)? {
+        if let Repetition::Joined = self.repeat_call(Operation::Initialize, ticket)? {
             return Ok(());
         }
         self.take(Event::Initialize)?;
@@ -97,7 +97,7 @@ impl TransactionManager {
     /// Illegal state outside of an open transaction or while another operation is under way; the last error when there is one.
     pub fn begin_commit(&mut self, ticket: Ticket) -> Result<(), CommandError> {
         self.ensure_transactional("commit")?;
-        if let Repetition::Joined = self.repeat(Operation::Commit, ticket)? {
+        if let Repetition::Joined = self.repeat_call(Operation::Commit, ticket)? {
             return Ok(());
         }
         self.ensure_no_error()?;
@@ -113,7 +113,7 @@ impl TransactionManager {
     /// Illegal state without a transaction or while another operation is under way; a fatal error when there is one.
     pub fn begin_abort(&mut self, ticket: Ticket) -> Result<(), CommandError> {
         self.ensure_transactional("abort")?;
-        if let Repetition::Joined = self.repeat(Operation::Abort, ticket)? {
+        if let Repetition::Joined = self.repeat_call(Operation::Abort, ticket)? {
             return Ok(());
         }
         if let Some(error) = self.fatal_error() {
@@ -210,7 +210,7 @@ impl TransactionManager {
     }
 
     /// T-34.
-    fn repeat(&mut self, operation: Operation, ticket: Ticket) -> Result<Repetition, CommandError> {
+    fn repeat_call(&mut self, operation: Operation, ticket: Ticket) -> Result<Repetition, CommandError> {
         if let Some(pending) = &mut self.pending
             && pending.operation == operation
         {

@@ -14,6 +14,18 @@ pub struct TransactionConfig {
     pub transaction_timeout: Duration,
     /// `retry.backoff.ms` and `retry.backoff.max.ms`: the pauses before a request is repeated.
     pub retry_backoff: Backoff,
+    /// When the epoch is renewed under transaction version 1 (R6).
+    pub fencing: Fencing,
+}
+
+/// When a transactional producer renews its epoch under transaction version 1. Version 2 renews it with every transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fencing {
+    /// Behind a transaction in which a request went unanswered, or something failed (R6, T-98).
+    #[default]
+    WhenUnanswered,
+    /// Behind every transaction that reached the coordinator: one more request each (H01).
+    EveryTransaction,
 }
 
 impl TransactionConfig {
@@ -26,6 +38,7 @@ impl TransactionConfig {
                 initial: Duration::from_millis(100),
                 max: Duration::from_secs(1),
             },
+            fencing: Fencing::WhenUnanswered,
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kommit_protocol::error_code::ErrorCode;
 
@@ -102,6 +103,21 @@ pub enum TransactionError {
         /// Whether an abort repairs it.
         abortable: bool,
     },
+    /// A request was repeated for as long as a transaction may last (H17). Abortable, or fatal when it was to end the transaction.
+    #[error(
+        "{who}: {request} did not succeed within transaction.timeout.ms = {} ms{reason}. Abort the transaction, or build a new \
+         producer when this one has failed", .bound.as_millis(), reason = last_refusal(*.code)
+    )]
+    RetriesExhausted {
+        /// The producer, for the text.
+        who: Arc<str>,
+        /// The request, by Kafka's name.
+        request: &'static str,
+        /// What the last attempt was answered with, if it was answered.
+        code: Option<ErrorCode>,
+        /// How long it was repeated.
+        bound: Duration,
+    },
     /// No version of a request that both sides speak can carry what it must. Fatal.
     #[error(
         "{who}: the broker offers no version of {request} that this producer can use. Upgrade the broker or use another feature set"
@@ -142,6 +158,13 @@ pub enum TransactionError {
     },
 }
 
+fn last_refusal(code: Option<ErrorCode>) -> String {
+    match code {
+        Some(code) => format!(", and was answered with {} at last", Named(code)),
+        None => ", and was not answered at last".to_owned(),
+    }
+}
+
 impl TransactionError {
     /// The broker's error code, when a broker's answer is the cause.
     pub fn code(&self) -> Option<ErrorCode> {
@@ -153,7 +176,7 @@ impl TransactionError {
             | Self::CommitFailed(rejection)
             | Self::MustAbort(rejection)
             | Self::Refused(rejection) => Some(rejection.code),
-            Self::RecordsFailed { code, .. } => *code,
+            Self::RecordsFailed { code, .. } | Self::RetriesExhausted { code, .. } => *code,
             Self::UnsupportedVersion { .. } => Some(ErrorCode::UnsupportedVersion),
             Self::LostAcknowledgements { .. }
             | Self::BrokenAnswer { .. }

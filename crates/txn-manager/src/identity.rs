@@ -10,13 +10,14 @@ use kommit_protocol::messages::InitProducerIdRequest;
 use kommit_protocol::units::{Identity, PartitionIndex, ProducerEpoch, ProducerId};
 use tracing::{info, warn};
 
+use crate::config::Fencing;
 use crate::coordinators::EpochBumpSupport;
 use crate::error::TransactionError;
 use crate::manager::TransactionManager;
 use crate::outcome::Outcome;
 use crate::requests::{IdentityPurpose, RequestBody, Work};
 use crate::state::{Event, State};
-use crate::transaction::Answers;
+use crate::transaction::{Answers, Started};
 use crate::version::{Flavour, Takeover};
 
 /// Whether a new epoch is due, and which partitions of an idempotent-only producer restart with it (T-93).
@@ -187,7 +188,11 @@ impl TransactionManager {
             return false;
         };
         match (transaction.flavour, transaction.answers) {
-            (Flavour::V1, Answers::Complete) => false,
+            (Flavour::V1, Answers::Complete) => {
+                self.config.fencing == Fencing::EveryTransaction
+                    && transaction.started != Started::No
+                    && self.coordinators.epoch_bump == EpochBumpSupport::Supported
+            }
             // R6: a late copy must not be able to reach the next transaction.
             (Flavour::V1, Answers::SomeMissing) => {
                 let supported = self.coordinators.epoch_bump == EpochBumpSupport::Supported;
@@ -199,7 +204,7 @@ impl TransactionManager {
                 supported
             }
             // T-100: the end of a V2 transaction brings the next epoch; when it did not, ask for it.
-            (Flavour::V2, _) => transaction.started != crate::transaction::Started::No,
+            (Flavour::V2, _) => transaction.started != Started::No,
         }
     }
 

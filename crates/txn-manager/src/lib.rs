@@ -33,7 +33,7 @@ mod transaction;
 mod version;
 
 pub use batch::{BatchFailure, BatchId, FailureReason, Fate, Retry, Stamp, Transactional};
-pub use config::TransactionConfig;
+pub use config::{Fencing, TransactionConfig};
 pub use coordinators::{CoordinatorNode, CoordinatorType, EpochBumpSupport};
 pub use error::{CommandError, Rejection, TransactionError};
 pub use manager::TransactionManager;

@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kommit_protocol::messages::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
+use kommit_protocol::time::Instant;
 use kommit_protocol::units::{Identity, LeaderEpoch, Offset, TopicPartition};
 
 use crate::outcome::Ticket;
@@ -64,6 +66,9 @@ impl OffsetAndMetadata {
     }
 }
 
+/// H25: how often the group coordinator is looked up while offsets wait for it.
+const COORDINATOR_RECHECK: Duration = Duration::from_secs(1);
+
 /// The offsets of one call, on their way.
 #[derive(Clone, Debug)]
 pub(crate) struct OffsetCommit {
@@ -72,6 +77,8 @@ pub(crate) struct OffsetCommit {
     pub(crate) offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
     /// Not acknowledged yet (T-78).
     pub(crate) remaining: BTreeSet<TopicPartition>,
+    /// When the group coordinator was last asked for, or known to be fresh (H25).
+    pub(crate) coordinator_asked: Option<Instant>,
 }
 
 impl OffsetCommit {
@@ -86,7 +93,19 @@ impl OffsetCommit {
             group,
             offsets,
             remaining,
+            coordinator_asked: None,
         }
+    }
+
+    /// H25: whether the group coordinator is to be looked up anew before the next attempt. Counts as asked from now on.
+    pub(crate) fn asks_again(&mut self, now: Instant) -> bool {
+        let due = self
+            .coordinator_asked
+            .is_some_and(|asked| asked + COORDINATOR_RECHECK <= now);
+        if due || self.coordinator_asked.is_none() {
+            self.coordinator_asked = Some(now);
+        }
+        due
     }
 
     /// T-26: all offsets of the call, with the defaults of absent fields.

@@ -6,11 +6,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use kommit_protocol::backoff::Backoff;
+use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::{
     AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
     EndTxnRequest, EndTxnResponse, FindCoordinatorRequest, FindCoordinatorResponse, InitProducerIdRequest,
     InitProducerIdResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
+use kommit_protocol::time::Instant;
 use kommit_protocol::units::PartitionIndex;
 
 use crate::coordinators::CoordinatorType;
@@ -28,6 +30,10 @@ pub struct TransactionalRequest {
     pub(crate) attempts: u32,
     pub(crate) pause: Pause,
     pub(crate) backoff: Backoff,
+    /// When it was taken for the first time, or for the first time behind an outage that it outlasts.
+    pub(crate) first_taken: Option<Instant>,
+    /// What the latest attempt was refused with; none when it was not answered or not sent.
+    pub(crate) refused_with: Option<ErrorCode>,
 }
 
 /// What travels.
@@ -260,6 +266,29 @@ impl TransactionalRequest {
             Work::End { decision, .. } => Some(*decision),
             _ => None,
         }
+    }
+
+    /// Whether a silence of the coordinator does not count as repetition: the request ends a transaction or stands behind its end, so
+    /// that only an answer tells the truth, and an outage passes.
+    pub(crate) fn outlasts_outages(&self) -> bool {
+        match &self.work {
+            Work::End { .. } | Work::Identity(IdentityPurpose::Bump) => true,
+            Work::Partitions(_)
+            | Work::AddOffsets(_)
+            | Work::CommitOffsets { .. }
+            | Work::Coordinator { .. }
+            | Work::Identity(IdentityPurpose::First) => false,
+        }
+    }
+
+    /// H17: whether it has been repeated for as long as a transaction may last, and is not to be repeated any more. A first identity
+    /// is bounded by its caller, and a lookup by what waits for it.
+    pub(crate) fn is_overdue(&self, now: Instant, bound: Duration) -> bool {
+        let is_bounded = !matches!(
+            self.work,
+            Work::Coordinator { .. } | Work::Identity(IdentityPurpose::First)
+        );
+        is_bounded && self.first_taken.is_some_and(|taken| taken + bound <= now)
     }
 
     fn priority(&self) -> Priority {

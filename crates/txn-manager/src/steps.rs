@@ -1,8 +1,10 @@
 //! The owner's steps: taking the next request, giving it back, and looking for coordinators (2.6, S-26 … S-37).
 
+use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnRequestTopic, FindCoordinatorRequest,
 };
+use kommit_protocol::time::Instant;
 use kommit_protocol::units::{Identity, PartitionIndex};
 
 use crate::coordinators::CoordinatorType;
@@ -17,10 +19,13 @@ use crate::version::Flavour;
 
 impl TransactionManager {
     /// T-40: the next request to send, or none. At most one is out at a time (S-26).
-    pub fn next_request(&mut self, batches: Batches) -> Option<TransactionalRequest> {
+    ///
+    /// `now` bounds the repetitions (H17): what was repeated for `transaction.timeout.ms` is given up.
+    pub fn next_request(&mut self, batches: Batches, now: Instant) -> Option<TransactionalRequest> {
         if self.in_flight.is_some() || self.fatal_error().is_some() {
             return None;
         }
+        self.give_up_overdue(now);
         self.announce_partitions();
         if let Some(error) = self.abortable_error().cloned() {
             self.refuse_queued(&error);
@@ -30,11 +35,19 @@ impl TransactionManager {
             if is_end && batches == Batches::SomeIncomplete {
                 return None;
             }
-            let request = self.queue.pop()?;
+            let mut request = self.queue.pop()?;
             if let Some(decision) = request.decision()
                 && self.has_nothing_to_end()
             {
                 self.finish(decided(decision));
+                continue;
+            }
+            request.first_taken.get_or_insert(now);
+            if let Work::CommitOffsets { commit, .. } = &mut request.work
+                && commit.asks_again(now)
+            {
+                self.look_up_for(&request);
+                self.queue.push(request);
                 continue;
             }
             self.in_flight = Some(RequestInFlight {
@@ -46,10 +59,31 @@ impl TransactionManager {
         }
     }
 
+    /// H17: what was repeated too long condemns the transaction, or leaves its commit in doubt. It never counts as done.
+    fn give_up_overdue(&mut self, now: Instant) {
+        let bound = self.config.transaction_timeout;
+        for request in self.queue.take_unless(|request| !request.is_overdue(now, bound)) {
+            let error = TransactionError::RetriesExhausted {
+                who: self.who(),
+                request: request.kind().name(),
+                code: request.refused_with,
+                bound,
+            };
+            match &request.work {
+                Work::Partitions(_) | Work::AddOffsets(_) | Work::CommitOffsets { .. } => {
+                    self.fail_request_abortably(&request, error);
+                }
+                Work::End { .. } | Work::Identity(_) | Work::Coordinator { .. } => {
+                    self.fail_request_fatally(&request, error);
+                }
+            }
+        }
+    }
+
     /// A request that was taken and not sent: not one byte was written (R1, S-32). It goes again after its backoff.
     pub fn put_back(&mut self, request: TransactionalRequest) {
         if self.takes_back(&request) {
-            self.repeat_later(request);
+            self.repeat_unanswered(request);
         }
     }
 
@@ -59,7 +93,7 @@ impl TransactionManager {
             return;
         }
         self.look_up_for(&request);
-        self.repeat_later(request);
+        self.repeat_unanswered(request);
     }
 
     /// T-56, D-4: a connection could not be authenticated while requests wait or are out.
@@ -94,8 +128,22 @@ impl TransactionManager {
         }
     }
 
-    /// T-48.
-    pub(crate) fn repeat_later(&mut self, mut request: TransactionalRequest) {
+    /// T-48: a broker refused it for now.
+    pub(crate) fn repeat_refused(&mut self, mut request: TransactionalRequest, code: ErrorCode) {
+        request.refused_with = Some(code);
+        self.repeat(request);
+    }
+
+    /// T-48: it was not sent, or not answered.
+    pub(crate) fn repeat_unanswered(&mut self, mut request: TransactionalRequest) {
+        request.refused_with = None;
+        if request.outlasts_outages() {
+            request.first_taken = None;
+        }
+        self.repeat(request);
+    }
+
+    fn repeat(&mut self, mut request: TransactionalRequest) {
         request.attempts = request.attempts.saturating_add(1);
         self.queue.push(request);
     }
@@ -157,6 +205,8 @@ impl TransactionManager {
             attempts: 0,
             pause: Pause::Usual,
             backoff,
+            first_taken: None,
+            refused_with: None,
         });
     }
 

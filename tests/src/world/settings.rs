@@ -104,6 +104,7 @@ impl Settings {
             transactional_id,
             transaction_timeout: self.transaction_timeout,
             retry_backoff: self.retry_backoff,
+            ..TransactionConfig::idempotent()
         }
     }
 }

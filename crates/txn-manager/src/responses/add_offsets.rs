@@ -49,8 +49,8 @@ impl TransactionManager {
     pub(crate) fn add_offsets_answered(&mut self, request: TransactionalRequest, code: ErrorCode) {
         match add_offsets_action(code) {
             AddOffsetsAction::CommitOffsets => self.offsets_added(request),
-            AddOffsetsAction::FindCoordinator => self.look_up_and_repeat(request),
-            AddOffsetsAction::Repeat => self.repeat_later(request),
+            AddOffsetsAction::FindCoordinator => self.look_up_and_repeat(request, code),
+            AddOffsetsAction::Repeat => self.repeat_refused(request, code),
             AddOffsetsAction::Fenced | AddOffsetsAction::Fail => {
                 let error = self.fatal_refusal(&request, code);
                 self.fail_request_fatally(&request, error);

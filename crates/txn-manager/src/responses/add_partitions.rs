@@ -108,8 +108,10 @@ impl TransactionManager {
         request.pause = if soon { Pause::Markers } else { Pause::Usual };
         match action {
             AddPartitionAction::Added | AddPartitionAction::Denied | AddPartitionAction::Refused => {}
-            AddPartitionAction::FindCoordinator => self.look_up_and_repeat(request),
-            AddPartitionAction::RepeatSoon | AddPartitionAction::Repeat => self.repeat_later(request),
+            AddPartitionAction::FindCoordinator => self.look_up_and_repeat(request, code),
+            AddPartitionAction::RepeatSoon | AddPartitionAction::Repeat => {
+                self.repeat_refused(request, code);
+            }
             AddPartitionAction::Fenced | AddPartitionAction::Fail => {
                 let error = self.fatal_refusal(&request, code);
                 self.fail_request_fatally(&request, error);
@@ -151,7 +153,7 @@ impl TransactionManager {
                     transaction.joined(&collected.answered);
                 }
                 if !complete {
-                    self.repeat_later(request);
+                    self.repeat_unanswered(request);
                 }
             }
         }

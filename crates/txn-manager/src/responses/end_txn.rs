@@ -85,11 +85,11 @@ impl TransactionManager {
             }
             EndAction::FindCoordinator => {
                 self.commit_is_unknown(decision);
-                self.look_up_and_repeat(request);
+                self.look_up_and_repeat(request, code);
             }
             EndAction::Repeat => {
                 self.commit_is_unknown(decision);
-                self.repeat_later(request);
+                self.repeat_refused(request, code);
             }
             EndAction::Fenced | EndAction::Fail | EndAction::FailToAbort => {
                 let error = self.fatal_refusal(&request, code);

@@ -72,7 +72,7 @@ impl TransactionManager {
                 info!(coordinator = ?of, node = %node.id, "found");
                 self.coordinators.found(of, node);
             }
-            CoordinatorAction::Repeat => self.repeat_later(request),
+            CoordinatorAction::Repeat => self.repeat_refused(request, code),
             CoordinatorAction::FailUnauthorized => {
                 self.fail_request_fatally(&request, TransactionError::Unauthorized(rejection));
             }

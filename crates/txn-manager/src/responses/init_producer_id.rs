@@ -51,12 +51,12 @@ impl TransactionManager {
         let code = body.error_code;
         match identity_action(code) {
             IdentityAction::Adopt => self.identity_given(&request, body),
-            IdentityAction::FindCoordinator => self.look_up_and_repeat(request),
+            IdentityAction::FindCoordinator => self.look_up_and_repeat(request, code),
             IdentityAction::Repeat => {
                 let bump = matches!(request.work, Work::Identity(IdentityPurpose::Bump));
                 let markers = bump && code == ErrorCode::ConcurrentTransactions;
                 request.pause = if markers { Pause::Markers } else { Pause::Usual };
-                self.repeat_later(request);
+                self.repeat_refused(request, code);
             }
             IdentityAction::Unauthorized => {
                 self.identity_refusals = self.identity_refusals.saturating_add(1);

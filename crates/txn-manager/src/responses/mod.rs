@@ -76,7 +76,7 @@ impl TransactionManager {
         debug!(request = request.kind().name(), "unanswered");
         self.may_have_been_applied(&request);
         self.look_up_for(&request);
-        self.repeat_later(request);
+        self.repeat_unanswered(request);
     }
 
     fn undecodable(&mut self, request: &TransactionalRequest) {
@@ -147,9 +147,9 @@ impl TransactionManager {
         self.fail_recoverably(error);
     }
 
-    pub(crate) fn look_up_and_repeat(&mut self, request: TransactionalRequest) {
+    pub(crate) fn look_up_and_repeat(&mut self, request: TransactionalRequest, code: ErrorCode) {
         self.look_up_for(&request);
-        self.repeat_later(request);
+        self.repeat_refused(request, code);
     }
 
     /// The error of a fatal row that is about this producer's standing.

@@ -66,12 +66,16 @@ impl TransactionManager {
             return self.mislabelled(&request);
         };
         let mut next = NextCoordinator::Same;
+        let mut refused_with = None;
         for topic in &body.topics {
             for partition in &topic.partitions {
                 match offset_commit_action(partition.error_code) {
                     OffsetCommitAction::Done => commit.acknowledged(&topic.name, partition.partition_index.0),
-                    OffsetCommitAction::FindCoordinator => next = NextCoordinator::LookUp,
-                    OffsetCommitAction::Repeat => {}
+                    OffsetCommitAction::FindCoordinator => {
+                        next = NextCoordinator::LookUp;
+                        refused_with = Some(partition.error_code);
+                    }
+                    OffsetCommitAction::Repeat => refused_with = Some(partition.error_code),
                     ending => return self.offset_commit_failed(&request, ending, partition.error_code),
                 }
             }
@@ -80,10 +84,10 @@ impl TransactionManager {
         if next == NextCoordinator::LookUp {
             self.look_up_for(&request);
         }
-        if complete {
-            self.answer(ticket, Outcome::OffsetsAdded);
-        } else {
-            self.repeat_later(request);
+        match refused_with {
+            _ if complete => self.answer(ticket, Outcome::OffsetsAdded),
+            Some(code) => self.repeat_refused(request, code),
+            None => self.repeat_unanswered(request),
         }
     }
 

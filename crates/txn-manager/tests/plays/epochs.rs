@@ -15,7 +15,7 @@ fn an_idempotent_producer_asks_any_node_for_its_identity() {
     manager.refresh_identity();
     manager.refresh_identity();
     let request = manager
-        .next_request(Batches::SomeIncomplete)
+        .next_request(Batches::SomeIncomplete, NOW)
         .expect("InitProducerId");
     assert_eq!(
         (request.kind(), request.coordinator()),
@@ -278,7 +278,7 @@ fn used_up_epochs_lead_to_a_new_producer_id() {
 
 fn give(manager: &mut TransactionManager, id: i64, epoch: i16) {
     let request = manager
-        .next_request(Batches::AllComplete)
+        .next_request(Batches::AllComplete, NOW)
         .expect("InitProducerId");
     let response = InitProducerIdResponse {
         producer_id: ProducerId(id),
@@ -296,7 +296,7 @@ fn a_refused_identity_is_asked_for_again_with_a_pause() {
     for _ in 0..4 {
         manager.refresh_identity();
         let request = manager
-            .next_request(Batches::AllComplete)
+            .next_request(Batches::AllComplete, NOW)
             .expect("InitProducerId");
         pauses.push(request.retry_after().as_millis());
         let no = answer(&request, ErrorCode::ClusterAuthorizationFailed);

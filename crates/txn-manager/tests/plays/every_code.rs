@@ -106,7 +106,7 @@ fn scenes() -> Vec<Scene> {
 fn show(stage: &mut Stage) -> String {
     let heard: Vec<String> = stage.outcomes().iter().map(name).collect();
     let state = stage.state();
-    let next = stage.manager.next_request(Batches::AllComplete);
+    let next = stage.manager.next_request(Batches::AllComplete, NOW);
     let next = next.map_or("nothing", |request| request.kind().name());
     let heard = if heard.is_empty() {
         "nothing".to_owned()

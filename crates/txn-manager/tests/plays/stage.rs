@@ -2,14 +2,19 @@
 
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::*;
+use kommit_protocol::time::Instant;
 use kommit_protocol::units::*;
 use kommit_txn_manager::*;
 
 pub(crate) const ID: ProducerId = ProducerId(7);
+/// The time in plays in which none passes.
+pub(crate) const NOW: Instant = Instant::ORIGIN;
 
 pub(crate) struct Stage {
     pub(crate) manager: TransactionManager,
     next_ticket: u64,
+    /// What the next request is taken at.
+    pub(crate) now: Instant,
 }
 
 pub(crate) fn identity(epoch: i16) -> Identity {
@@ -32,12 +37,18 @@ pub(crate) fn topic_partition(index: u32) -> TopicPartition {
 }
 
 impl Stage {
+    /// A producer that has not asked for an identity.
+    pub(crate) fn of(config: TransactionConfig) -> Self {
+        Self {
+            manager: TransactionManager::new(config),
+            next_ticket: 0,
+            now: Instant::ORIGIN,
+        }
+    }
+
     /// A transactional producer that has not asked for an identity.
     pub(crate) fn uninitialized() -> Self {
-        Self {
-            manager: TransactionManager::new(TransactionConfig::transactional("t-1")),
-            next_ticket: 0,
-        }
+        Self::of(TransactionConfig::transactional("t-1"))
     }
 
     /// A transactional producer with epoch 0 and its coordinator at hand.
@@ -46,7 +57,12 @@ impl Stage {
     }
 
     pub(crate) fn transactional_with(flavour: Flavour, epoch_bump: EpochBumpSupport) -> Self {
-        let mut stage = Self::uninitialized();
+        Self::with(TransactionConfig::transactional("t-1"), flavour, epoch_bump)
+    }
+
+    /// As `transactional`, with settings of its own.
+    pub(crate) fn with(config: TransactionConfig, flavour: Flavour, epoch_bump: EpochBumpSupport) -> Self {
+        let mut stage = Self::of(config);
         stage.manager.coordinator_ready(epoch_bump);
         stage.level(1, if flavour == Flavour::V2 { 2 } else { 1 });
         let ticket = stage.ticket();
@@ -59,10 +75,7 @@ impl Stage {
 
     /// An idempotent-only producer with epoch 0.
     pub(crate) fn idempotent() -> Self {
-        let mut stage = Self {
-            manager: TransactionManager::new(TransactionConfig::idempotent()),
-            next_ticket: 0,
-        };
+        let mut stage = Self::of(TransactionConfig::idempotent());
         stage.manager.refresh_identity();
         stage.succeed(RequestKind::InitProducerId);
         stage
@@ -141,14 +154,14 @@ impl Stage {
     pub(crate) fn take(&mut self, kind: RequestKind) -> TransactionalRequest {
         let request = self
             .manager
-            .next_request(Batches::AllComplete)
+            .next_request(Batches::AllComplete, self.now)
             .expect("a request");
         assert_eq!(request.kind(), kind);
         request
     }
 
     pub(crate) fn expect_nothing(&mut self) {
-        let next = self.manager.next_request(Batches::AllComplete);
+        let next = self.manager.next_request(Batches::AllComplete, self.now);
         assert!(next.is_none(), "unexpected {next:?}");
     }
 

@@ -93,7 +93,7 @@ fn the_end_waits_for_the_last_batch() {
         let mut stage = Stage::transactional(flavour);
         stage.begin_with_partition();
         stage.commit();
-        assert!(stage.manager.next_request(Batches::SomeIncomplete).is_none());
+        assert!(stage.manager.next_request(Batches::SomeIncomplete, NOW).is_none());
         let _end = stage.take(RequestKind::EndTxn);
     }
 }

@@ -3,6 +3,7 @@
 //! The same seed takes the same walk. A failing seed is named by the assertion.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::units::Identity;
@@ -175,7 +176,9 @@ impl Walk {
             } else {
                 Batches::SomeIncomplete
             };
-            self.request = self.stage.manager.next_request(batches);
+            let pause = Duration::from_millis(self.random.below(20_000));
+            self.stage.now += pause;
+            self.request = self.stage.manager.next_request(batches, self.stage.now);
             if let Some(RequestBody::EndTxn(body)) = self.request.as_ref().map(TransactionalRequest::body) {
                 assert!(self.batches.is_empty(), "R5: EndTxn beside a batch");
                 let doubtful = self.doubtful.contains_key(&self.transaction);
