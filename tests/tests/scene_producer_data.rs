@@ -48,6 +48,32 @@ fn a_partition_without_leader_asks_for_metadata_until_there_is_one() {
     assert_eq!(record.outcome(), written_at(0));
 }
 
+/// D-15: when the leader moves away from unanswered batches, the new one is not sent more than it remembers, so that each is recognised
+/// when it comes again.
+#[test]
+fn a_moved_leader_recognises_the_batches_that_were_not_answered() {
+    let world = World::with_brokers(5, 2).topic("orders", 2).batch_per_record();
+    world.move_leader("orders", 0, Some(1));
+    world.move_leader("orders", 1, Some(2));
+    let producer = world.idempotent();
+    producer.send("orders", 0, "0");
+    producer.send("orders", 1, "elsewhere");
+    world.run();
+    world.rule(drop_answer(Produce).once());
+    let unanswered = send_numbers(&producer, 1..5);
+    world.run();
+    world.move_leader("orders", 0, Some(2));
+    world.move_leader("orders", 1, Some(1));
+    // Its refusal brings the new metadata.
+    producer.send("orders", 1, "to the former leader");
+    world.run();
+    let later = send_numbers(&producer, 5..15);
+    world.run_for(120 * SECOND);
+    let told = offsets_of(&unanswered).into_iter().chain(offsets_of(&later));
+    assert!(told.into_iter().all(|it| matches!(it, RecordOutcome::Written(_))));
+    assert_eq!(world.log("orders", 0), numbers(0..15));
+}
+
 /// S-39: the other partitions do not wait for the one without leader.
 #[test]
 fn a_partition_without_leader_holds_up_no_other() {
