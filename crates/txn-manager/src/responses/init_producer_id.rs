@@ -67,11 +67,23 @@ impl TransactionManager {
                 let error = self.abortable_refusal(&request, code, None);
                 self.fail_request_abortably(&request, error);
             }
+            IdentityAction::Fail if code == ErrorCode::InvalidTransactionTimeout => {
+                let error = self.timeout_refusal();
+                self.fail_request_fatally(&request, error);
+            }
             IdentityAction::Fenced | IdentityAction::Fail => {
                 let error = self.fatal_refusal(&request, code);
                 self.fail_request_fatally(&request, error);
             }
         }
+    }
+
+    /// B-56, D-22: the broker bounds how long a transaction may take, and only it knows the bound.
+    fn timeout_refusal(&self) -> TransactionError {
+        let millis = self.config.transaction_timeout.as_millis();
+        let subject = format!("transaction.timeout.ms = {millis}, of which the broker allows less");
+        let code = ErrorCode::InvalidTransactionTimeout;
+        TransactionError::Refused(self.rejection("InitProducerId", code, Some(subject.into())))
     }
 
     /// T-75.
