@@ -1,0 +1,92 @@
+//! Two instances with one transactional id: the newer one goes on, the older one is told that it is dead (H22, R9).
+
+use kommit::{BeginError, CommitError, Record, TransactionFate, TransactionalProducer};
+
+use crate::stage::{Stage, TOPIC, VERSIONS};
+
+fn record(value: &str) -> Record<'_> {
+    Record::new(TOPIC).partition(0).value(value)
+}
+
+async fn commits(producer: &mut TransactionalProducer, value: &str) {
+    let transaction = producer.begin().await.expect("idle");
+    drop(transaction.send(record(value)).await.expect("room"));
+    transaction.commit().await.expect("committed");
+}
+
+/// P-26, H18: a newer instance ends the open transaction of the older one, whose commit fails and which is dead from then on.
+#[tokio::test]
+async fn a_fenced_instance_cannot_commit() {
+    for version in VERSIONS {
+        let stage = Stage::with_version(version).await;
+        let mut older = stage.transactional("t", &[]).await;
+        let transaction = older.begin().await.expect("idle");
+        transaction
+            .send(record("older"))
+            .await
+            .expect("room")
+            .await
+            .expect("written");
+        let mut newer = stage.transactional("t", &[]).await;
+        match transaction.commit().await.expect_err("fenced") {
+            CommitError::Dead(dead) => {
+                assert!(dead.is_fenced() && dead.is_fatal(), "{version:?}: {dead}");
+                assert_eq!(dead.transaction(), TransactionFate::NotCommitted, "{version:?}");
+                assert!(dead.to_string().contains("\"t\""), "{dead}");
+            }
+            other => panic!("{version:?}: {other}"),
+        }
+        let again = older.begin().await.expect_err("dead");
+        assert!(
+            matches!(&again, BeginError::Dead(dead) if dead.is_fenced()),
+            "{again}"
+        );
+        commits(&mut newer, "newer").await;
+        assert_eq!(stage.committed(0), ["newer"], "{version:?}");
+    }
+}
+
+/// T-103: a fenced instance that goes on sending hears of it at the latest from its abort.
+#[tokio::test]
+async fn a_fenced_instance_that_sends_is_told_by_its_abort() {
+    for version in VERSIONS {
+        let stage = Stage::with_version(version).await;
+        let mut older = stage.transactional("t", &[]).await;
+        commits(&mut older, "before").await;
+        let mut newer = stage.transactional("t", &[]).await;
+        commits(&mut newer, "newer").await;
+        let transaction = older.begin().await.expect("nobody has told it yet");
+        // With version 1 the refusal comes before the record is sent at all, and with version 2 as its answer.
+        if let Ok(delivery) = transaction.send(record("zombie")).await {
+            delivery.await.expect_err("refused");
+        }
+        let ended = match transaction.commit().await.expect_err("fenced") {
+            CommitError::MustAbort(must_abort) => must_abort.abort().await.expect_err("fenced").give_up(),
+            error => error.give_up(),
+        };
+        assert!(
+            ended.is_fatal() && !ended.may_be_written(),
+            "{version:?}: {ended}"
+        );
+        older.begin().await.expect_err("dead");
+        commits(&mut newer, "after").await;
+        assert_eq!(stage.committed(0), ["before", "newer", "after"], "{version:?}");
+    }
+}
+
+/// P-26: an instance that connects again after the first one was closed is fenced by nobody.
+#[tokio::test]
+async fn a_restarted_instance_goes_on() {
+    for version in VERSIONS {
+        let stage = Stage::with_version(version).await;
+        for value in ["first", "second"] {
+            let mut producer = stage.transactional("t", &[]).await;
+            commits(&mut producer, value).await;
+            producer
+                .close(crate::stage::LONG)
+                .await
+                .expect("a graceful close");
+        }
+        assert_eq!(stage.committed(0), ["first", "second"], "{version:?}");
+    }
+}

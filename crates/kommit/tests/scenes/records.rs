@@ -1,0 +1,131 @@
+//! What is in a record: headers, tombstones, timestamps, and partitions that the record names itself.
+
+use kommit::{Header, Record, SendErrorKind};
+use kommit_broker::config::{TimestampType, TopicConfig};
+use kommit_protocol::units::Timestamp;
+
+use crate::stage::{Stage, TOPIC};
+
+/// W-2, P-24: headers arrive in their order, with repeated keys and null values.
+#[tokio::test]
+async fn headers_arrive_as_they_were_set() {
+    let stage = Stage::set().await;
+    let producer = stage.producer(&[]);
+    let headers = [
+        Header {
+            key: "source",
+            value: Some(b"till"),
+        },
+        Header {
+            key: "source",
+            value: Some(b""),
+        },
+        Header {
+            key: "checked",
+            value: None,
+        },
+    ];
+    let record = Record::new(TOPIC).partition(0).value("v").headers(&headers);
+    producer.send(record).await.expect("room").await.expect("written");
+    let stored = stage.records(0);
+    let pairs: Vec<(&str, Option<&[u8]>)> = stored[0]
+        .headers
+        .iter()
+        .map(|header| (header.key.as_str(), header.value.as_deref()))
+        .collect();
+    let sent: Vec<(&str, Option<&[u8]>)> = headers.iter().map(|header| (header.key, header.value)).collect();
+    assert_eq!(pairs, sent);
+}
+
+/// W-2, A-91: a null value is not an empty one, nor is a null key; the delivery tells their sizes.
+#[tokio::test]
+async fn a_tombstone_has_no_value_at_all() {
+    let stage = Stage::set().await;
+    let producer = stage.producer(&[]);
+    let tombstone = Record::new(TOPIC).partition(0).key("order-7");
+    let empty = Record::new(TOPIC).partition(0).value("");
+    let first = producer
+        .send(tombstone)
+        .await
+        .expect("room")
+        .await
+        .expect("written");
+    let second = producer.send(empty).await.expect("room").await.expect("written");
+    assert_eq!(
+        (first.serialized_key_size, first.serialized_value_size),
+        (Some(7), None)
+    );
+    assert_eq!(
+        (second.serialized_key_size, second.serialized_value_size),
+        (None, Some(0))
+    );
+    let stored = stage.records(0);
+    assert_eq!(
+        (stored[0].key.as_deref(), stored[0].value.as_deref()),
+        (Some(&b"order-7"[..]), None)
+    );
+    assert_eq!(
+        (stored[1].key.as_deref(), stored[1].value.as_deref()),
+        (None, Some(&b""[..]))
+    );
+}
+
+/// P-14, W-18: a record keeps its own timestamp, and otherwise has the time of its send.
+#[tokio::test]
+async fn a_record_keeps_its_own_timestamp() {
+    let stage = Stage::set().await;
+    let producer = stage.producer(&[]);
+    let dated = Record::new(TOPIC).partition(0).value("v").timestamp_millis(1_234);
+    let written = producer.send(dated).await.expect("room").await.expect("written");
+    assert_eq!(written.timestamp, Timestamp(1_234));
+    let undated = Record::new(TOPIC).partition(0).value("v");
+    let written = producer
+        .send(undated)
+        .await
+        .expect("room")
+        .await
+        .expect("written");
+    let stored = stage.records(0);
+    assert_eq!(stored[0].timestamp, Timestamp(1_234));
+    assert_eq!(stored[1].timestamp, written.timestamp);
+    // The year 2020: later than that, the clock of this machine cannot be wrong by much.
+    assert!(written.timestamp.0 > 1_577_836_800_000);
+}
+
+/// W-18: where the topic keeps the broker's time, the delivery tells that time.
+#[tokio::test]
+async fn the_brokers_time_replaces_the_records() {
+    let stage = Stage::set().await;
+    let settings = TopicConfig {
+        timestamp_type: TimestampType::LogAppendTime,
+        ..TopicConfig::default()
+    };
+    stage
+        .broker
+        .with_core(|core| core.create_topic_with("stamped", 1, settings))
+        .expect("a legal name");
+    let producer = stage.producer(&[]);
+    let record = Record::new("stamped").value("v").timestamp_millis(1_234);
+    let written = producer.send(record).await.expect("room").await.expect("written");
+    let stored = &stage.broker.log("stamped", 0)[0];
+    assert_eq!(written.timestamp, stored.max_timestamp);
+    assert_ne!(written.timestamp, Timestamp(1_234));
+}
+
+/// P-10, P-13: a partition that the topic does not have is an error that says how many there are.
+#[tokio::test]
+async fn a_partition_beyond_the_count_is_refused() {
+    let stage = Stage::set().await;
+    let producer = stage.producer(&[("max.block.ms", "1000")]);
+    for partition in [3, -1] {
+        let record = Record::new(TOPIC).partition(partition).value("nowhere");
+        let error = producer.send(record).await.expect_err("there are only three");
+        assert_eq!(error.kind(), &SendErrorKind::NotInMetadata);
+        let text = error.to_string();
+        assert!(
+            text.contains(&partition.to_string()) && text.contains('3'),
+            "{text}"
+        );
+        assert!(!error.may_be_written() && !error.is_fatal());
+    }
+}
