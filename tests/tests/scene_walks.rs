@@ -1,0 +1,210 @@
+//! Long walks: a producer works while chance breaks connections, loses answers and moves leaders. Whatever happens, the promises hold.
+
+use std::time::Duration;
+
+use kommit_broker::Verdict;
+use kommit_protocol::api::ApiKey::{
+    self, AddOffsetsToTxn, AddPartitionsToTxn, EndTxn, FindCoordinator, Metadata, Produce, TxnOffsetCommit,
+};
+use kommit_protocol::error_code::ErrorCode;
+use kommit_tests::world::{CallOutcome, Fault, Producer, RecordOutcome, Sending, World, waiting};
+
+const MILLI: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const PARTITIONS: i32 = 3;
+/// So many walks of each kind: about two seconds of one processor.
+const SEEDS: u64 = 25;
+
+/// Chance of a scene, apart from that of its world.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        let choice = self.below(choices.len() as u64);
+        choices[usize::try_from(choice).expect("fewer choices than memory")]
+    }
+}
+
+const APIS: [ApiKey; 8] = [
+    Produce,
+    Produce,
+    EndTxn,
+    AddPartitionsToTxn,
+    TxnOffsetCommit,
+    AddOffsetsToTxn,
+    FindCoordinator,
+    Metadata,
+];
+
+/// One thing that goes wrong, once.
+fn something_goes_wrong(world: &World, dice: &mut Dice) {
+    let api = dice.of(&APIS);
+    let late = SECOND * u32::try_from(dice.below(20)).expect("small");
+    let verdict = match dice.below(8) {
+        0 => Verdict::DisconnectBefore,
+        1 => Verdict::DisconnectAfter,
+        2 => Verdict::DropRequest,
+        3 => Verdict::DropResponse,
+        4 => Verdict::DeliverLate(late),
+        5 => Verdict::DelayResponse(late),
+        6 if api == Produce => Verdict::Answer(dice.of(&[
+            ErrorCode::NotEnoughReplicas,
+            ErrorCode::NotLeaderOrFollower,
+            ErrorCode::RequestTimedOut,
+        ])),
+        6 => Verdict::ShiftCorrelationId(3),
+        _ => {
+            let broker = 1 + i32::try_from(dice.below(2)).expect("small");
+            let partition = i32::try_from(dice.below(3)).expect("small");
+            world.move_leader("orders", partition, Some(broker));
+            if dice.below(3) == 0 {
+                world.move_transaction_coordinator(broker);
+            }
+            return world.cut(broker);
+        }
+    };
+    world.rule(Fault::on(api, verdict).once());
+}
+
+fn stage(seed: u64) -> World {
+    World::with_brokers(seed, 2).topic("orders", 3).set(|settings| {
+        settings.batch_size = 40;
+        settings.request_timeout = 3 * SECOND;
+        settings.delivery_timeout = 600 * SECOND;
+    })
+}
+
+fn send_some(producer: &Producer, dice: &mut Dice, next: &mut u64) -> Vec<(i32, String, Sending)> {
+    let count = 1 + dice.below(8);
+    let some = (0..count).map(|_| {
+        *next += 1;
+        let partition = i32::try_from(dice.below(3)).expect("small");
+        let value = format!("{next}");
+        let sending = producer.send("orders", partition, &value);
+        (partition, value, sending)
+    });
+    some.collect()
+}
+
+/// S-78, A-48, R1 … R4: an idempotent producer whose records never expire has each of them in the log once, in order.
+#[test]
+fn an_idempotent_producer_writes_each_record_once_and_in_order() {
+    for seed in 0..SEEDS {
+        let world = stage(seed);
+        let mut dice = Dice(seed);
+        let producer = world.idempotent();
+        let (mut sent, mut next) = (Vec::new(), 0);
+        for _ in 0..25 {
+            something_goes_wrong(&world, &mut dice);
+            sent.extend(send_some(&producer, &mut dice, &mut next));
+            world.run_for(MILLI * u32::try_from(dice.below(400)).expect("small"));
+        }
+        world.run_for(120 * SECOND);
+        for partition in 0..PARTITIONS {
+            let expected: Vec<String> = sent
+                .iter()
+                .filter(|it| it.0 == partition)
+                .map(|it| it.1.clone())
+                .collect();
+            assert_eq!(
+                world.log("orders", partition),
+                expected,
+                "seed {seed}, partition {partition}"
+            );
+        }
+        assert!(
+            sent.iter()
+                .all(|(_, _, record)| matches!(record.outcome(), RecordOutcome::Written(_)))
+        );
+    }
+}
+
+/// Ends the open transaction, and says whether it was committed.
+fn end(world: &World, producer: &Producer, dice: &mut Dice) -> bool {
+    let end = if dice.below(4) == 0 {
+        producer.abort()
+    } else {
+        producer.commit()
+    };
+    wait_for(world, || end.outcome() != waiting());
+    match end.outcome() {
+        CallOutcome::Committed => true,
+        CallOutcome::Aborted => false,
+        outcome if outcome.must_abort() => {
+            let abort = producer.abort();
+            wait_for(world, || abort.outcome() != waiting());
+            assert_eq!(abort.outcome(), CallOutcome::Aborted);
+            false
+        }
+        other => panic!("a producer that nobody fences lives: {other:?}"),
+    }
+}
+
+fn wait_for(world: &World, condition: impl Fn() -> bool) {
+    for _ in 0..3_000 {
+        if condition() {
+            return;
+        }
+        world.run_for(100 * MILLI);
+    }
+    panic!("five minutes were not enough");
+}
+
+fn transactions(seed: u64, version: u8) {
+    let world = stage(seed).transaction_version(version);
+    let mut dice = Dice(seed);
+    let producer = world.transactional("t-1");
+    let (mut committed, mut next) = (Vec::new(), 0);
+    for _ in 0..12 {
+        producer.begin();
+        let mut sent = Vec::new();
+        for _ in 0..1 + dice.below(3) {
+            something_goes_wrong(&world, &mut dice);
+            sent.extend(send_some(&producer, &mut dice, &mut next));
+            if dice.below(3) == 0 {
+                producer.send_offset("readers", "orders", 1);
+            }
+            world.run_for(MILLI * u32::try_from(dice.below(100)).expect("small"));
+        }
+        if end(&world, &producer, &mut dice) {
+            committed.append(&mut sent);
+        }
+    }
+    world.run_for(120 * SECOND);
+    for partition in 0..PARTITIONS {
+        let expected: Vec<String> = committed
+            .iter()
+            .filter(|it| it.0 == partition)
+            .map(|it| it.1.clone())
+            .collect();
+        assert_eq!(
+            world.committed("orders", partition),
+            expected,
+            "seed {seed}, partition {partition}"
+        );
+    }
+}
+
+/// R5 … R7, R12, H01 … H04: with version 2, exactly the committed transactions are visible, each record once and in order, whatever comes late.
+#[test]
+fn exactly_the_committed_transactions_of_version_2_are_visible() {
+    for seed in 0..SEEDS {
+        transactions(seed, 2);
+    }
+}
+
+/// R5 … R7, R12, H01 … H04: and with version 1.
+#[test]
+fn exactly_the_committed_transactions_of_version_1_are_visible() {
+    for seed in 0..SEEDS {
+        transactions(seed, 1);
+    }
+}
