@@ -284,3 +284,31 @@ fn a_flush_waits_for_the_parts() {
     assert_eq!(flush.outcome(), CallOutcome::Flushed);
     assert_eq!(outcomes(&records), written_from_zero(40));
 }
+
+/// batches that compression let grow become too large when the records change; nothing is lost, doubled or reordered.
+#[test]
+fn a_disappointed_estimate_ends_in_parts() {
+    let world = World::seeded(11).set(|settings| {
+        settings.compression = Compression::Lz4;
+        settings.batch_size = 500;
+    });
+    world.configure(|broker| broker.topic_defaults.max_message_bytes = 600);
+    let world = world.topic("orders", 1);
+    let producer = world.idempotent();
+    let mut values = Vec::new();
+    // The first records shrink to a small part of themselves, each ten of them in a batch; the others hardly.
+    for _ in 0..200 {
+        let dull = vec!["all the same ".repeat(2); 10];
+        send_all(&producer, &dull);
+        world.run_for(Duration::from_millis(20));
+        values.extend(dull);
+    }
+    assert!(!world.trace().contains("MESSAGE_TOO_LARGE"));
+    values.extend(mixed_values(200));
+    let records = send_all(&producer, &values[2_000..]);
+    world.run();
+    assert!(world.trace().contains("MESSAGE_TOO_LARGE"));
+    assert_eq!(world.log("orders", 0), values);
+    let offsets = (2_000..2_200).map(written_at);
+    assert_eq!(outcomes(&records), offsets.collect::<Vec<_>>());
+}

@@ -162,17 +162,18 @@ impl Accumulator {
             gate: &self.gate,
             incomplete: &self.incomplete,
             batch_size: self.config.batch_size,
+            compression: self.config.compression,
             transaction,
             now,
         };
         for _switch in 0..FOLLOWED_SWITCHES {
             let appended = self.append_once(destination, record, page, entry, Follow::Switches);
             if !matches!(appended, Err(NotAppended::Moved)) {
-                return appended.map_err(|why| self.refusal(why, bound));
+                return appended.map_err(|why| self.refusal(why, destination.topic, bound));
             }
         }
         let appended = self.append_once(destination, record, page, entry, Follow::Nothing);
-        appended.map_err(|why| self.refusal(why, bound))
+        appended.map_err(|why| self.refusal(why, destination.topic, bound))
     }
 
     /// A page if there is one now and nobody waits for it already.
@@ -275,12 +276,14 @@ impl Accumulator {
         self.follow_up(queue, appended)
     }
 
-    fn refusal(&self, why: NotAppended, bound: usize) -> AppendRefusal {
+    fn refusal(&self, why: NotAppended, topic: &TopicQueues, bound: usize) -> AppendRefusal {
         match why {
             NotAppended::Refused(reason) => AppendRefusal::Refused(reason),
             // Who follows no switches is never told of one; another call would be right.
             NotAppended::NeedsPage | NotAppended::Moved => {
-                AppendRefusal::NeedsPage(bound.max(self.config.batch_size))
+                let estimate = topic.ratio().estimate(self.config.compression);
+                let usual = estimate.page_size(self.config.batch_size, self.config.buffer_memory);
+                AppendRefusal::NeedsPage(bound.max(usual))
             }
         }
     }

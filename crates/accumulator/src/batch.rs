@@ -14,6 +14,7 @@ use kommit_protocol::units::Timestamp;
 
 use crate::completion::{BatchCompletion, Delivery, Promise, RecordFacts};
 use crate::pool::Page;
+use crate::ratio::{CompressionRatio, Sizing};
 
 /// A record as the application gives it: borrowed until it is encoded.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,8 +41,7 @@ impl RecordRef<'_> {
 pub(crate) struct OpenBatch {
     promise: Promise,
     page: Page,
-    /// The size at which the batch is full; a first record may exceed it, up to the page's size.
-    limit: usize,
+    sizing: Sizing,
     created: Instant,
     base_timestamp: Timestamp,
     max_timestamp: Timestamp,
@@ -49,22 +49,21 @@ pub(crate) struct OpenBatch {
 }
 
 impl OpenBatch {
-    /// A batch of at most `batch_size` bytes, or of a single larger record.
+    /// A batch that is expected to have `batch.size` bytes at most, or a single larger record.
     pub(crate) fn new(
         promise: Promise,
         mut page: Page,
-        batch_size: usize,
+        sizing: Sizing,
         base_timestamp: Timestamp,
         created: Instant,
     ) -> Self {
         let buffer = page.buffer_mut();
         buffer.clear();
         buffer.resize(HEADER_LEN, 0);
-        let limit = batch_size.min(page.size());
         Self {
             promise,
             page,
-            limit,
+            sizing,
             created,
             base_timestamp,
             max_timestamp: base_timestamp,
@@ -81,12 +80,10 @@ impl OpenBatch {
             value: record.value,
             headers: record.headers,
         };
-        let room_until = if self.records == 0 {
-            self.page.size()
-        } else {
-            self.limit
-        };
-        if self.written() + record_len(&fields) > room_until {
+        let length = record_len(&fields);
+        // The estimate knows nothing of a record that has not been written: it counts in full.
+        let fits_batch = self.records == 0 || self.size() + length <= self.sizing.batch_size;
+        if !fits_batch || self.written() + length > self.page.size() {
             return None;
         }
         put_record(self.page.buffer_mut(), &fields);
@@ -103,11 +100,15 @@ impl OpenBatch {
 
     /// there is no room for any other record.
     pub(crate) fn is_full(&self) -> bool {
-        self.written() >= self.limit
+        self.size() >= self.sizing.batch_size || self.written() >= self.page.size()
     }
 
-    /// The bytes of the batch so far, header included.
-    pub(crate) fn written(&self) -> usize {
+    /// The size that the batch is expected to have, header included.
+    pub(crate) fn size(&self) -> usize {
+        self.sizing.estimate.of(self.written())
+    }
+
+    fn written(&self) -> usize {
         self.page.bytes().len()
     }
 
@@ -154,7 +155,7 @@ impl OpenBatch {
     }
 
     fn compress(&mut self, codec: Codec) -> Compression {
-        let Some(compressed) = codec.pack(&self.page.bytes()[HEADER_LEN..]) else {
+        let Some(compressed) = codec.pack(&self.page.bytes()[HEADER_LEN..], &self.sizing.ratio) else {
             return Compression::None;
         };
         let buffer = self.page.buffer_mut();
@@ -172,12 +173,13 @@ pub(crate) struct Codec {
 }
 
 impl Codec {
-    /// The records compressed, unless that makes them no shorter.
-    pub(crate) fn pack(self, records: &[u8]) -> Option<Vec<u8>> {
+    /// The records compressed, unless that makes them no shorter. `ratio` learns from it.
+    pub(crate) fn pack(self, records: &[u8], ratio: &CompressionRatio) -> Option<Vec<u8>> {
         if self.compression == Compression::None {
             return None;
         }
         let packed = compress(self.compression, self.level, records);
+        ratio.observe(records.len(), packed.len().min(records.len()));
         (packed.len() < records.len()).then_some(packed)
     }
 }

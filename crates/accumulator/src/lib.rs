@@ -1,8 +1,8 @@
 //! Records in, batches out, within a fixed memory.
 //!
 //! Two halves, made by [`accumulator()`]. The [`Accumulator`] is shared by the tasks that send: `gate` (may a record enter),
-//! `partitioner` and `topic` (where does it go), `accumulator` and `queue` (into which batch), `pool` (in which memory), `doorbell` (who
-//! must know). The [`Drainer`] belongs to the sender core: which partitions are ready, in which order batches leave, and how they end.
+//! `partitioner` and `topic` (where does it go), `accumulator` and `queue` (into which batch), `ratio` (how full), `pool` (in which memory), `doorbell`
+//! (who must know). The [`Drainer`] belongs to the sender core: which partitions are ready, in which order batches leave, and how they end.
 //! Between them: `batch` and `stamped` (the stages of a batch), `split` (one that was too large), `completion` and `error` (what the sender
 //! of a record gets).
 //!
@@ -22,6 +22,7 @@ mod partitioner;
 mod pool;
 mod queue;
 mod random;
+mod ratio;
 mod split;
 mod stamped;
 mod topic;

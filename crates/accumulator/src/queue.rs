@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use kommit_protocol::batch::Compression;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::{PartitionId, PartitionIndex, TopicPartition};
 
@@ -15,6 +16,7 @@ use crate::completion::{BatchCompletion, BatchFailure, BatchOutcome, Delivery, P
 use crate::gate::{GateReason, SendGate, TransactionNumber};
 use crate::incomplete::Incomplete;
 use crate::pool::Page;
+use crate::ratio::{CompressionRatio, Sizing};
 
 /// The queue of one partition.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub(crate) struct PartitionQueue {
     topic_partition: TopicPartition,
     index: OnceLock<PartitionIndex>,
     available: AtomicBool,
+    ratio: Arc<CompressionRatio>,
     state: Mutex<QueueState>,
 }
 
@@ -94,6 +97,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) gate: &'a SendGate,
     pub(crate) incomplete: &'a Arc<Incomplete>,
     pub(crate) batch_size: usize,
+    pub(crate) compression: Compression,
     pub(crate) transaction: Option<TransactionNumber>,
     pub(crate) now: Now,
 }
@@ -151,7 +155,7 @@ impl Taken {
 }
 
 impl PartitionQueue {
-    pub(crate) fn new(topic: Arc<str>, partition: u32) -> Self {
+    pub(crate) fn new(topic: Arc<str>, partition: u32, ratio: Arc<CompressionRatio>) -> Self {
         let partition = PartitionId(i32::try_from(partition).expect("partitions are numbered in 31 bits"));
         let state = QueueState {
             full: VecDeque::new(),
@@ -162,6 +166,7 @@ impl PartitionQueue {
             topic_partition: TopicPartition { topic, partition },
             index: OnceLock::new(),
             available: AtomicBool::new(true),
+            ratio,
             state: Mutex::new(state),
         }
     }
@@ -177,6 +182,11 @@ impl PartitionQueue {
 
     pub(crate) fn index(&self) -> Option<PartitionIndex> {
         self.index.get().copied()
+    }
+
+    /// What compression does to the batches of the topic.
+    pub(crate) fn ratio(&self) -> &Arc<CompressionRatio> {
+        &self.ratio
     }
 
     pub(crate) fn is_available(&self) -> bool {
@@ -200,7 +210,7 @@ impl PartitionQueue {
         if let Err(reason) = entry.gate.check(entry.transaction) {
             appended.result = Err(NotAppended::Refused(reason));
         } else if may_stay(state.fill()) {
-            state.append(&self.topic_partition, record, page, entry, &mut appended);
+            state.append(self, record, page, entry, &mut appended);
         }
         appended.fill = state.fill();
         appended
@@ -285,7 +295,7 @@ pub(crate) enum NotTaken {
 impl QueueState {
     fn append(
         &mut self,
-        topic_partition: &TopicPartition,
+        queue: &PartitionQueue,
         record: &RecordRef<'_>,
         page: &mut Option<Page>,
         entry: Entry<'_>,
@@ -293,9 +303,9 @@ impl QueueState {
     ) {
         let timestamp = record.timestamp.unwrap_or(entry.now.wall);
         if let Some(open) = &mut self.open {
-            let before = open.written();
+            let before = open.size();
             if let Some(delivery) = open.append(record, timestamp) {
-                appended.grown_by = open.written() - before;
+                appended.grown_by = open.size() - before;
                 appended.result = Ok(delivery);
                 if open.is_full() {
                     appended.closing = self.keep_place();
@@ -319,11 +329,16 @@ impl QueueState {
             appended.ring = self.ring();
             return;
         }
-        let promise = Promise::counted(topic_partition.clone(), Arc::clone(entry.incomplete));
-        let mut open = OpenBatch::new(promise, own, entry.batch_size, timestamp, entry.now.instant);
+        let promise = Promise::counted(queue.topic_partition.clone(), Arc::clone(entry.incomplete));
+        let sizing = Sizing {
+            batch_size: entry.batch_size,
+            estimate: queue.ratio.estimate(entry.compression),
+            ratio: Arc::clone(&queue.ratio),
+        };
+        let mut open = OpenBatch::new(promise, own, sizing, timestamp, entry.now.instant);
         let first = open.append(record, timestamp);
         appended.result = Ok(first.expect("a page has room for the record that it was brought for"));
-        appended.grown_by = open.written();
+        appended.grown_by = open.size();
         // Even a full one: the caller may have another batch to close already. The next append or the core closes it.
         self.open = Some(open);
         appended.ring = self.ring();
@@ -365,7 +380,7 @@ impl QueueState {
             Some(FullBatch::Closed(_)) => {}
             None => {
                 let open = self.open.as_ref().ok_or(NotTaken::NotThere)?;
-                if exceeds(open.written()) {
+                if exceeds(open.size()) {
                     return Err(NotTaken::TooLarge);
                 }
             }
@@ -463,7 +478,7 @@ mod tests {
         Scene {
             accumulator,
             _drainer: drainer,
-            queue: PartitionQueue::new(Arc::from("orders"), 0),
+            queue: PartitionQueue::new(Arc::from("orders"), 0, Arc::default()),
         }
     }
 
@@ -477,6 +492,7 @@ mod tests {
                 gate: self.accumulator.gate(),
                 incomplete: &self.accumulator.incomplete,
                 batch_size: 100,
+                compression: Compression::None,
                 transaction: None,
                 now,
             };

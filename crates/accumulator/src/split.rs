@@ -22,6 +22,7 @@ use kommit_protocol::units::{PartitionIndex, Timestamp};
 use crate::batch::{Codec, Contents};
 use crate::completion::{BatchCompletion, Promise};
 use crate::pool::Page;
+use crate::ratio::CompressionRatio;
 use crate::stamped::{Origin, Stamp, StampedBatch};
 
 /// The number of a split within its producer: what the parts of a batch, and their parts, know each other by.
@@ -215,7 +216,7 @@ impl Part {
     /// Writes the part: its records numbered from zero, compressed as the configuration says, behind a header with its stamp.
     ///
     /// Only for a part that is [writable](Part::is_writable).
-    pub(crate) fn write(mut self, codec: Codec) -> StampedBatch {
+    pub(crate) fn write(mut self, codec: Codec, ratio: &CompressionRatio) -> StampedBatch {
         let writable = "a part is written when it is writable";
         let mut source = self.source.take().expect(writable);
         let buffer = Arc::get_mut(&mut source.page).expect(writable).buffer_mut();
@@ -225,7 +226,7 @@ impl Part {
         let region = self.cut.region.clone();
         let start = region.start - HEADER_LEN;
         let numbered = self.numbered_from_zero(&mut buffer[start..region.end]);
-        let packed = codec.pack(&numbered);
+        let packed = codec.pack(&numbered, ratio);
         let (compression, records) = match &packed {
             Some(packed) => (codec.compression, packed),
             None => (Compression::None, &numbered),

@@ -14,6 +14,7 @@ use crate::config::Partitioning;
 use crate::partitioner::{Partitions, Sticky, partition_of_key};
 use crate::queue::PartitionQueue;
 use crate::random::{SharedRandom, mixed};
+use crate::ratio::CompressionRatio;
 
 /// How often a random choice that hit a partition without leader is repeated before all partitions are looked at.
 const DRAWS: u32 = 8;
@@ -31,6 +32,7 @@ struct TopicChoices {
     sticky: Sticky,
     random: SharedRandom,
     round_robin: AtomicU32,
+    ratio: Arc<CompressionRatio>,
 }
 
 /// Where a record goes: a partition of a topic, or whichever partition unkeyed records stick to at the moment of the append.
@@ -56,6 +58,7 @@ impl TopicQueues {
             sticky: Sticky::default(),
             random: SharedRandom::seeded(seed),
             round_robin: AtomicU32::new(0),
+            ratio: Arc::default(),
         };
         let topic = Self {
             name,
@@ -67,8 +70,11 @@ impl TopicQueues {
 
     /// A handle with at least `partition_count` partitions that shares all queues of this one. Topics never shrink.
     pub(crate) fn grown_to(&self, partition_count: u32) -> Self {
-        let added = (self.partition_count()..partition_count)
-            .map(|partition| Arc::new(PartitionQueue::new(Arc::clone(&self.name), partition)));
+        let ratio = &self.choices.ratio;
+        let added = (self.partition_count()..partition_count).map(|partition| {
+            let queue = PartitionQueue::new(Arc::clone(&self.name), partition, Arc::clone(ratio));
+            Arc::new(queue)
+        });
         let queues = self.queues.iter().cloned().chain(added).collect();
         Self {
             name: Arc::clone(&self.name),
@@ -132,6 +138,10 @@ impl TopicQueues {
 
     pub(crate) fn queues(&self) -> &[Arc<PartitionQueue>] {
         &self.queues
+    }
+
+    pub(crate) fn ratio(&self) -> &CompressionRatio {
+        &self.choices.ratio
     }
 
     pub(crate) fn sticky(&self) -> &Sticky {

@@ -161,7 +161,7 @@ impl Drainer {
         let batch = match retry.batch {
             Waiting::Again(batch) => batch,
             Waiting::Part(part) => {
-                let mut batch = part.write(codec);
+                let mut batch = part.write(codec, lane.queue.ratio());
                 batch.see_leader(lane.leader.and_then(|leader| leader.epoch));
                 batch
             }

@@ -24,7 +24,7 @@ impl Drainer {
     }
 
     /// Puts the parts of a batch into its place, with their stamps, in order; the batch itself ends without anybody noticing (A-76 … A-78).
-    /// A split is no attempt and waits for no backoff.
+    /// A split is no attempt and waits for no backoff. The next batches of the topic are sized as if compression gained nothing.
     ///
     /// # Errors
     ///
@@ -62,6 +62,7 @@ impl Drainer {
             .map(|part| (part.cut.records, Arc::clone(part.completion())));
         let outcome = BatchOutcome::Split(Parts::new(completions));
         let lane = self.lane(partition);
+        lane.queue.ratio().expect_no_gain();
         lane.forget_in_flight(&whole);
         whole.settle(outcome);
         if let Some(first) = parts.first_mut() {
