@@ -215,7 +215,7 @@ fn stale_metadata_is_asked_for_again() {
 /// D-14: an answer that leaves a partition out proves nothing about its batch, which is told so at once.
 #[test]
 fn a_partition_that_the_answer_leaves_out_is_unknown() {
-    let world = World::seeded(9).topic("orders", 1);
+    let world = World::seeded(9).topic("orders", 1).going_on_behind_gaps();
     let producer = world.idempotent();
     world.rule(
         edit(Produce, |response| {

@@ -373,6 +373,7 @@ fn a_queued_batch_expires_unsent() {
 fn a_batch_in_flight_expires_and_its_late_answer_changes_nothing() {
     let world = World::seeded(5)
         .topic("orders", 1)
+        .going_on_behind_gaps()
         .set(|settings| settings.delivery_timeout = 10 * SECOND);
     let producer = world.idempotent();
     world.rule(hold(Produce));
@@ -400,10 +401,13 @@ fn a_batch_in_flight_expires_and_its_late_answer_changes_nothing() {
 /// S-43, T-88, T-89: the late answer to a batch that expired after a retry says that it is in the log, so its sequences are known again.
 #[test]
 fn a_late_answer_makes_the_sequences_of_an_expired_retry_known() {
-    let world = World::seeded(5).topic("orders", 1).set(|settings| {
-        settings.delivery_timeout = 10 * SECOND;
-        settings.request_timeout = 4 * SECOND;
-    });
+    let world = World::seeded(5)
+        .topic("orders", 1)
+        .going_on_behind_gaps()
+        .set(|settings| {
+            settings.delivery_timeout = 10 * SECOND;
+            settings.request_timeout = 4 * SECOND;
+        });
     let producer = world.idempotent();
     world.rule(drop_answer(Produce).times(2));
     world.rule(hold_request(Produce));
@@ -422,10 +426,13 @@ fn a_late_answer_makes_the_sequences_of_an_expired_retry_known() {
 /// S-43, T-88 … T-95: a batch that expired after a retry and is never answered leaves its sequences unknown; what follows begins a new epoch.
 #[test]
 fn an_expired_retry_without_an_answer_begins_a_new_epoch() {
-    let world = World::seeded(5).topic("orders", 1).set(|settings| {
-        settings.delivery_timeout = 10 * SECOND;
-        settings.request_timeout = 4 * SECOND;
-    });
+    let world = World::seeded(5)
+        .topic("orders", 1)
+        .going_on_behind_gaps()
+        .set(|settings| {
+            settings.delivery_timeout = 10 * SECOND;
+            settings.request_timeout = 4 * SECOND;
+        });
     let producer = world.idempotent();
     world.rule(drop_answer(Produce).times(3));
     let record = producer.send("orders", 0, "a");

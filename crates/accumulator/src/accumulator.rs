@@ -76,6 +76,14 @@ pub enum AppendRefusal {
         /// The smaller one of `max.request.size` and `buffer.memory`.
         limit: usize,
     },
+    /// Whether an earlier record of the partition was written is not known, and nobody has acknowledged that (H07).
+    #[error(
+        "partition {partition} is stopped: whether an earlier record of it was written is not known; acknowledge the gap to go on"
+    )]
+    Stopped {
+        /// The partition.
+        partition: PartitionId,
+    },
     /// The topic has no such partition.
     #[error("the topic has {count} partition(s) and no partition {partition}")]
     UnknownPartition {
@@ -273,12 +281,18 @@ impl Accumulator {
             };
             sticky.count(partition, appended.grown_by, switching, batch_size, draw);
         }
+        if matches!(appended.result, Err(NotAppended::Stopped(_))) && follow == Follow::Switches {
+            // H07: what sticks nowhere in particular goes to a partition that takes it, if there is one.
+            sticky.count(partition, batch_size, Switching::Allowed, batch_size, draw);
+            return Err(NotAppended::Moved);
+        }
         self.follow_up(queue, appended)
     }
 
     fn refusal(&self, why: NotAppended, topic: &TopicQueues, bound: usize) -> AppendRefusal {
         match why {
             NotAppended::Refused(reason) => AppendRefusal::Refused(reason),
+            NotAppended::Stopped(partition) => AppendRefusal::Stopped { partition },
             // Who follows no switches is never told of one; another call would be right.
             NotAppended::NeedsPage | NotAppended::Moved => {
                 let estimate = topic.ratio().estimate(self.config.compression);

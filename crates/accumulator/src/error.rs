@@ -90,6 +90,12 @@ pub enum SendErrorKind {
     /// The producer does not take the record now.
     #[error("the record was refused: {0}")]
     Refused(GateReason),
+    /// Whether an earlier record of the partition was written is not known, and this one must not follow it before somebody has
+    /// acknowledged that (H07).
+    #[error(
+        "the partition is stopped behind a record that may or may not have been written; acknowledge the gap to go on"
+    )]
+    BehindGap,
     /// Another record of the batch was refused by the broker, and this one with it (S-72).
     #[error("the batch held invalid records")]
     BatchHadInvalidRecords,
@@ -211,6 +217,7 @@ impl SendError {
             SendErrorKind::RecordTooLarge { .. }
             | SendErrorKind::InvalidRecord(_)
             | SendErrorKind::Refused(_)
+            | SendErrorKind::BehindGap
             | SendErrorKind::BatchHadInvalidRecords
             | SendErrorKind::TransactionAborted
             | SendErrorKind::TransactionFailed

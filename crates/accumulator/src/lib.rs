@@ -32,7 +32,7 @@ pub use batch::RecordRef;
 pub use completion::{BatchFailure, BatchWatch, Delivery, RecordMetadata, Settled};
 pub use config::{AccumulatorConfig, Partitioning};
 pub use drainer::{
-    Completing, DrainGate, Drained, Drainer, ExpiredBatch, Leader, Left, Ready, RestampRefusal,
+    Completing, DrainGate, Drained, Drainer, ExpiredBatch, GivenUp, Leader, Left, Ready, RestampRefusal,
 };
 pub use error::{Consequence, Fate, Progress, SendError, SendErrorKind};
 pub use gate::{GateReason, GateState, SendGate, TransactionNumber};

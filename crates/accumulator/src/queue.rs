@@ -25,6 +25,8 @@ pub(crate) struct PartitionQueue {
     index: OnceLock<PartitionIndex>,
     available: AtomicBool,
     ratio: Arc<CompressionRatio>,
+    /// Changes only under the lock of `state`.
+    stopped: AtomicBool,
     state: Mutex<QueueState>,
 }
 
@@ -80,6 +82,8 @@ pub(crate) struct Appended {
 pub(crate) enum NotAppended {
     NeedsPage,
     Refused(GateReason),
+    /// The partition takes no records until its gap is acknowledged (H07).
+    Stopped(PartitionId),
     /// The sticky partition has changed meanwhile.
     Moved,
 }
@@ -167,6 +171,7 @@ impl PartitionQueue {
             index: OnceLock::new(),
             available: AtomicBool::new(true),
             ratio,
+            stopped: AtomicBool::new(false),
             state: Mutex::new(state),
         }
     }
@@ -189,8 +194,9 @@ impl PartitionQueue {
         &self.ratio
     }
 
+    /// Whether it is worth choosing: it has a leader and takes records.
     pub(crate) fn is_available(&self) -> bool {
-        self.available.load(Ordering::Relaxed)
+        self.available.load(Ordering::Relaxed) && !self.stopped.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_available(&self, available: bool) {
@@ -209,6 +215,8 @@ impl PartitionQueue {
         let mut appended = Appended::nothing(NotAppended::Moved);
         if let Err(reason) = entry.gate.check(entry.transaction) {
             appended.result = Err(NotAppended::Refused(reason));
+        } else if self.stopped.load(Ordering::Relaxed) {
+            appended.result = Err(NotAppended::Stopped(self.topic_partition.partition));
         } else if may_stay(state.fill()) {
             state.append(self, record, page, entry, &mut appended);
         }
@@ -253,6 +261,21 @@ impl PartitionQueue {
             taken.push(batch);
         }
         state.front()
+    }
+
+    /// H07: takes no record from now on, and gives up everything, as [`take_all`](Self::take_all) does.
+    pub(crate) fn stop(&self, failure: &BatchFailure, taken: &mut Vec<Taken>) -> Front {
+        {
+            let _no_append = self.lock();
+            self.stopped.store(true, Ordering::Relaxed);
+        }
+        self.take_all(failure, taken)
+    }
+
+    /// H07: takes records again.
+    pub(crate) fn resume(&self) {
+        let _no_append = self.lock();
+        self.stopped.store(false, Ordering::Relaxed);
     }
 
     /// takes everything. A batch that is being closed stays, and gets `failure` as its outcome when it comes back.

@@ -8,10 +8,10 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use kommit_accumulator::{Fate, GateReason, SendError, SendErrorKind, Settled};
+use kommit_accumulator::{AppendRefusal, Fate, GateReason, SendError, SendErrorKind, Settled};
 use kommit_protocol::time::Instant;
-use kommit_protocol::units::Offset;
-use support::{BATCH_SIZE, TIMEOUT, aborted, error_of, scene};
+use kommit_protocol::units::{Offset, PartitionId};
+use support::{BATCH_SIZE, TIMEOUT, aborted, error_of, record, scene};
 
 fn closed_forcefully() -> SendError {
     SendError::new(SendErrorKind::ClosedForcefully)
@@ -221,4 +221,58 @@ fn a_flush_waits_for_what_was_there_when_it_began() {
         (later.len(), scene.drainer.incomplete_completions().len()),
         (1, 1)
     );
+}
+
+/// H07: a partition that stops fails what waits in it and is certainly not written, stamped or not, and keeps what may be written.
+#[test]
+fn a_stopped_partition_keeps_only_what_may_be_written() {
+    let mut scene = scene(1);
+    scene.drainer.begin_flush();
+    let sent: Vec<_> = (0..2).map(|_| (scene.send(0, b"a"), scene.sent_one())).collect();
+    let queued = scene.send(0, b"b");
+    let (partition, now) = (scene.index(0), scene.instant());
+    let mut deliveries = Vec::new();
+    for ((delivery, mut batch), fate) in sent.into_iter().zip([Fate::MayBeWritten, Fate::NotWritten]) {
+        batch.join_fate(fate);
+        scene.drainer.requeue(batch, now);
+        deliveries.push(delivery);
+    }
+
+    let error = SendError::new(SendErrorKind::BehindGap);
+    let given_up = scene.drainer.stop(partition, error);
+    let names: Vec<_> = given_up
+        .iter()
+        .map(|batch| (batch.stamp.base_sequence().unwrap().number(), batch.records))
+        .collect();
+    assert_eq!(names, [(1, 1)]);
+    assert!(deliveries[0].outcome().is_none());
+    for delivery in [&deliveries[1], &queued] {
+        let error = error_of(delivery);
+        assert_eq!(
+            (error.kind(), error.fate()),
+            (&SendErrorKind::BehindGap, Fate::NotWritten)
+        );
+    }
+    scene.pass(Duration::from_millis(100));
+    assert_eq!(scene.sent_one().fate(), Fate::MayBeWritten);
+}
+
+/// H07: a stopped partition takes no record until it is resumed; a record that sticks nowhere in particular goes to another one.
+#[test]
+fn a_stopped_partition_takes_no_record_until_it_is_resumed() {
+    let mut scene = scene(2);
+    let _known = [scene.send(0, b"a"), scene.send(1, b"b")];
+    let stopped = scene.index(0);
+    scene
+        .drainer
+        .stop(stopped, SendError::new(SendErrorKind::BehindGap));
+    let named = scene.try_send(Some(0), &record(b"c"), &mut None);
+    let partition = PartitionId(0);
+    assert_eq!(named.err(), Some(AppendRefusal::Stopped { partition }));
+    for _ in 0..20 {
+        let sticky = scene.send_record(None, &record(b"d"));
+        assert!(sticky.outcome().is_none(), "it waits in partition 1");
+    }
+    scene.drainer.resume(stopped);
+    assert!(scene.send(0, b"e").outcome().is_none());
 }

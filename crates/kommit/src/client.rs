@@ -401,6 +401,9 @@ fn refused(refusal: &AppendRefusal) -> SendError {
         AppendRefusal::TooLarge { size, limit } => {
             SendError::new(SendErrorKind::RecordTooLarge { size, limit })
         }
+        AppendRefusal::Stopped { .. } => {
+            SendError::new(SendErrorKind::BehindGap).with_message(refusal.to_string())
+        }
         AppendRefusal::UnknownPartition { .. } => {
             SendError::new(SendErrorKind::NotInMetadata).with_message(refusal.to_string())
         }
@@ -464,7 +467,8 @@ fn parts(config: &ProducerConfig, clock: &dyn Clock) -> Parts {
             transactional_id,
             transaction_timeout: config.transaction_timeout,
             retry_backoff,
-            ..TransactionConfig::idempotent()
+            on_gap: config.on_gap,
+            fencing: config.fencing,
         }),
         bootstrap: config.bootstrap_servers.clone(),
     }

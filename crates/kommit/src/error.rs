@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kommit_accumulator::{Delivery, GateReason};
 use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::units::TopicPartition;
 use kommit_txn_manager::{TransactionError, TransactionFate};
 use thiserror::Error;
 
@@ -414,6 +415,21 @@ impl DeadProducer {
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum FlushError {
+    /// The producer is closed.
+    #[error("the producer is closed")]
+    Closed,
+}
+
+/// A gap that was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum GapError {
+    /// The partition has not stopped: there is nothing to acknowledge.
+    #[error("{partition} has not stopped behind a record of unknown fate")]
+    NoGap {
+        /// The partition that was named.
+        partition: TopicPartition,
+    },
     /// The producer is closed.
     #[error("the producer is closed")]
     Closed,

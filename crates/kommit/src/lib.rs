@@ -16,7 +16,7 @@ mod transactional;
 
 pub use config::{Acks, ConfigError, ConfigWarning, ProducerBuilder, ProducerConfig};
 pub use error::{
-    AbortError, BeginError, CloseError, CommitError, ConnectError, DeadProducer, Fate, FlushError,
+    AbortError, BeginError, CloseError, CommitError, ConnectError, DeadProducer, Fate, FlushError, GapError,
     OffsetsError, SendError, SendErrorKind, TransactionFailed, TrySendError,
 };
 pub use kommit_accumulator::{Delivery, Partitioner, Partitioning, Partitions, RecordMetadata};
@@ -25,7 +25,9 @@ pub use kommit_network::{BrokerAddress, RecoveryStrategy};
 pub use kommit_protocol::batch::Compression;
 pub use kommit_protocol::units::{Offset, PartitionId, TopicPartition};
 pub use kommit_sender::{Clock, SystemClock};
-pub use kommit_txn_manager::{ConsumerGroupMetadata, OffsetAndMetadata, TransactionError, TransactionFate};
+pub use kommit_txn_manager::{
+    ConsumerGroupMetadata, Fencing, OffsetAndMetadata, OnGap, TransactionError, TransactionFate,
+};
 pub use producer::Producer;
 pub use record::{Header, Record};
 pub use transaction::{InDoubt, MustAbort, Transaction, UnfinishedAbort};

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use kommit_accumulator::Delivery;
 use kommit_network::io::Connector;
+use kommit_protocol::units::{PartitionId, TopicPartition};
 use kommit_sender::{Command, Reply};
 
 use crate::client::Client;
-use crate::error::{CloseError, ConnectError, FlushError, SendError, TrySendError};
+use crate::error::{CloseError, ConnectError, FlushError, GapError, SendError, TrySendError};
 use crate::record::Record;
 use crate::{Clock, ConfigError, ProducerConfig};
 
@@ -115,6 +116,50 @@ impl Producer {
         match reply.await {
             Ok(Reply::Flushed) => Ok(()),
             Ok(_) | Err(_) => Err(FlushError::Closed),
+        }
+    }
+
+    /// The partitions that take no records, because whether an earlier record of them was written is not known and nobody has
+    /// acknowledged that (`on_gap`, [`OnGap::Stop`](crate::OnGap::Stop)).
+    ///
+    /// # Errors
+    ///
+    /// [`GapError::Closed`] when the producer is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn stopped_partitions(&self) -> Result<Vec<TopicPartition>, GapError> {
+        let call = self.client.call(Command::StoppedPartitions);
+        match call.map_err(|_gone| GapError::Closed)?.await {
+            Ok(Reply::Stopped(partitions)) => Ok(partitions),
+            Ok(_) | Err(_) => Err(GapError::Closed),
+        }
+    }
+
+    /// Takes note that a record of this partition may or may not be in the log (its [`Delivery`] said so): the partition takes records
+    /// again, and they may follow a lost one.
+    ///
+    /// # Errors
+    ///
+    /// [`GapError`]: the partition has not stopped, or the producer is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the acknowledgement with the sender, which carries it out.
+    pub async fn acknowledge_gap(&self, topic: &str, partition: PartitionId) -> Result<(), GapError> {
+        let partition = TopicPartition {
+            topic: topic.into(),
+            partition,
+        };
+        let named = partition.clone();
+        let call = self
+            .client
+            .call(|ticket| Command::AcknowledgeGap { ticket, partition });
+        match call.map_err(|_gone| GapError::Closed)?.await {
+            Ok(Reply::GapAcknowledged) => Ok(()),
+            Ok(Reply::NoGap) => Err(GapError::NoGap { partition: named }),
+            Ok(_) | Err(_) => Err(GapError::Closed),
         }
     }
 

@@ -218,7 +218,7 @@ impl TransactionalProducer {
                 TransactionError::IllegalState(text),
                 TransactionFate::NotCommitted,
             )),
-            Ok(Reply::Flushed | Reply::Diagnosis(_)) | Err(_) => Ended::Dead(DeadProducer::closed(how)),
+            Ok(_) | Err(_) => Ended::Dead(DeadProducer::closed(how)),
         };
         self.standing = match &ended {
             Ended::Committed | Ended::Aborted => Standing::Idle,
@@ -262,9 +262,7 @@ impl TransactionalProducer {
             Ok(Reply::Refused(CommandError::IllegalState(text))) => {
                 Err(OffsetsError::MustAbort(TransactionError::IllegalState(text)))
             }
-            Ok(Reply::Transaction(_) | Reply::Flushed | Reply::Diagnosis(_)) | Err(_) => {
-                Err(OffsetsError::Closed)
-            }
+            Ok(_) | Err(_) => Err(OffsetsError::Closed),
         }
     }
 

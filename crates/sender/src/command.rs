@@ -33,6 +33,15 @@ pub enum Command {
     Condemn(Arc<str>),
     /// Send everything that waits, and tell when it is done (P-36).
     Flush(Ticket),
+    /// Tell which partitions have stopped behind a record of unknown fate (H07).
+    StoppedPartitions(Ticket),
+    /// The application has taken note of the gap in a partition: later records may follow (H07).
+    AcknowledgeGap {
+        /// Who is told.
+        ticket: Ticket,
+        /// The partition.
+        partition: TopicPartition,
+    },
     /// Tell why brokers could not be reached, for the text of a time-out.
     Diagnose(Ticket),
     /// Stop accepting records, finish what there is, abort an open transaction, end (S-16).
@@ -50,6 +59,12 @@ pub enum Reply {
     Flushed,
     /// The call was refused and changed nothing.
     Refused(CommandError),
+    /// The partitions that have stopped.
+    Stopped(Vec<TopicPartition>),
+    /// The partition had stopped, and takes records again.
+    GapAcknowledged,
+    /// The partition has not stopped.
+    NoGap,
     /// The last failure of each broker that could not be reached.
     Diagnosis(Vec<(BrokerAddress, Arc<str>)>),
 }

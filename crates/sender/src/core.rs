@@ -154,6 +154,14 @@ impl SenderCore {
                 let failures = self.network.last_failures();
                 self.replies.push((ticket, Reply::Diagnosis(failures)));
             }
+            Command::StoppedPartitions(ticket) => {
+                let stopped = self.stopped_partitions();
+                self.replies.push((ticket, stopped));
+            }
+            Command::AcknowledgeGap { ticket, partition } => {
+                let reply = self.acknowledge_gap(&partition);
+                self.replies.push((ticket, reply));
+            }
             transactional => self.transactional_command(transactional),
         }
     }
@@ -183,6 +191,8 @@ impl SenderCore {
             Command::NeedTopic(_)
             | Command::Flush(_)
             | Command::Diagnose(_)
+            | Command::StoppedPartitions(_)
+            | Command::AcknowledgeGap { .. }
             | Command::Close
             | Command::ForceClose => {
                 return;
@@ -224,6 +234,7 @@ impl SenderCore {
         }
         self.join_fresh_partitions(now.instant);
         let due = self.run(now);
+        self.stop_behind_gaps();
         let renumbered = self.renumber(now.instant);
         let network_due = self
             .network

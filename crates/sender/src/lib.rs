@@ -5,14 +5,15 @@
 //!
 //! Reading order: `command` (what the application can ask), `core` (the parts and how they are fed), `phase` (main loop, drain,
 //! abort, forced close, close), `run_once`, `at_hand` (the transactional request that is under way), `producer_data` (ready,
-//! connect, drain, mute, expire, send), `produce_response` and `produce_outcome` (what an answer means), `in_flight`, and at last
-//! `driver`, the only place that knows tokio.
+//! connect, drain, mute, expire, send), `produce_response` and `produce_outcome` (what an answer means), `in_flight`, `gap`
+//! (partitions that stop behind a record of unknown fate), and at last `driver`, the only place that knows tokio.
 
 mod at_hand;
 mod command;
 mod core;
 mod driver;
 mod flush;
+mod gap;
 mod gate;
 mod in_flight;
 mod phase;

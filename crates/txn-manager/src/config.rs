@@ -14,8 +14,20 @@ pub struct TransactionConfig {
     pub transaction_timeout: Duration,
     /// `retry.backoff.ms` and `retry.backoff.max.ms`: the pauses before a request is repeated.
     pub retry_backoff: Backoff,
+    /// What an idempotent-only producer does behind a record whose fate is not known (H07).
+    pub on_gap: OnGap,
     /// When the epoch is renewed under transaction version 1 (R6).
     pub fencing: Fencing,
+}
+
+/// What an idempotent-only producer does behind a record that may or may not be in the log (H07).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnGap {
+    /// The partition takes no more records until the application acknowledges the gap.
+    #[default]
+    Stop,
+    /// Later records follow, perhaps behind a lost one.
+    Continue,
 }
 
 /// When a transactional producer renews its epoch under transaction version 1. Version 2 renews it with every transaction.
@@ -38,6 +50,7 @@ impl TransactionConfig {
                 initial: Duration::from_millis(100),
                 max: Duration::from_secs(1),
             },
+            on_gap: OnGap::Stop,
             fencing: Fencing::WhenUnanswered,
         }
     }

@@ -6,8 +6,8 @@
 //!
 //! Reading order: `state` (the machine and its table), `transaction` (what is known of the open one), `manager` (the parts put
 //! together), `commands` (what the application asks), `requests` and `steps` (what is sent, in which order), `responses` (what an
-//! answer means: one table per request), `batch`, `sequences`, `produce` and `identity` (batches, their fates, new epochs), `version`
-//! (which protocol flavour a transaction speaks), `offsets` (consumer offsets inside a transaction).
+//! answer means: one table per request), `batch`, `sequences`, `produce` and `identity` (batches, their fates, new epochs), `gaps`
+//! (partitions that stop behind a record of unknown fate), `version` (which protocol flavour a transaction speaks), `offsets` (consumer offsets inside a transaction).
 //!
 //! Left out: two-phase commit (the state PREPARED_TRANSACTION, T-27). No request of the baseline carries it, so it could only be
 //! reached by a caller that no broker supports. Also left out: takeover aborts for brokers without partition verification (H03).
@@ -17,6 +17,7 @@ mod commands;
 mod config;
 mod coordinators;
 mod error;
+mod gaps;
 #[cfg(test)]
 mod golden;
 mod identity;
@@ -33,7 +34,7 @@ mod transaction;
 mod version;
 
 pub use batch::{BatchFailure, BatchId, FailureReason, Fate, Retry, Stamp, Transactional};
-pub use config::{Fencing, TransactionConfig};
+pub use config::{Fencing, OnGap, TransactionConfig};
 pub use coordinators::{CoordinatorNode, CoordinatorType, EpochBumpSupport};
 pub use error::{CommandError, Rejection, TransactionError};
 pub use manager::TransactionManager;

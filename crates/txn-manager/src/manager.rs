@@ -8,6 +8,7 @@ use tracing::{debug, info};
 use crate::config::TransactionConfig;
 use crate::coordinators::{CoordinatorNode, CoordinatorType, Coordinators, EpochBumpSupport};
 use crate::error::TransactionError;
+use crate::gaps::Gaps;
 use crate::identity::EpochBump;
 use crate::outcome::{Answered, Operation, Outcome, Pending, Ticket, TransactionFate};
 use crate::requests::{Decision, RequestQueue, TransactionalRequest};
@@ -35,6 +36,7 @@ pub struct TransactionManager {
     pub(crate) unclaimed: Option<(Operation, Outcome)>,
     pub(crate) sequences: Sequences,
     pub(crate) names: Vec<Option<TopicPartition>>,
+    pub(crate) gaps: Gaps,
     pub(crate) next_number: u64,
     /// D-11: refused attempts to get a first identity since the last success.
     pub(crate) identity_refusals: u32,
@@ -66,6 +68,7 @@ impl TransactionManager {
             unclaimed: None,
             sequences: Sequences::default(),
             names: Vec::new(),
+            gaps: Gaps::default(),
             next_number: 0,
             identity_refusals: 0,
             renumberings: Vec::new(),

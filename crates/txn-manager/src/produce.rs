@@ -121,6 +121,7 @@ impl TransactionManager {
     pub fn batch_failed(&mut self, batch: &BatchId, failure: &BatchFailure) {
         self.sequences.failed(batch, failure.fate);
         if !self.is_transactional() {
+            self.stop_behind(batch, failure);
             self.bump_behind_failure(batch, failure);
         } else if !self.must_bump_itself() && self.speaks_v1() {
             self.keep_epoch_behind_failure(batch, failure);
@@ -162,6 +163,10 @@ impl TransactionManager {
     ///
     /// `fate` joins all attempts so far, this one included. With [`Retry::Requeue`] the batch counts as waiting.
     pub fn retry(&mut self, code: ErrorCode, batch: &BatchId, fate: Fate) -> Retry {
+        if fate == Fate::NotWritten && self.gaps.has_stopped(batch.partition) {
+            // H07: behind a gap only what may be written already is repeated.
+            return Retry::Fail;
+        }
         let retry = match code {
             ErrorCode::UnknownProducerId => self.retry_under_new_epoch(batch, fate),
             ErrorCode::OutOfOrderSequenceNumber => match self.sequences.order_of(batch) {
@@ -223,7 +228,7 @@ impl TransactionManager {
     /// New batches of a transaction that is being aborted are aborted, not sent; and none follows EndTxn (R5).
     fn may_send_new(&self, partition: PartitionIndex) -> bool {
         if !self.is_transactional() {
-            return self.may_send_to(partition);
+            return self.may_send_to(partition) && !self.gaps.has_stopped(partition);
         }
         let open = matches!(self.state, State::InTransaction(_) | State::Committing(_));
         open && self.fate_of_open_transaction() == TransactionFate::NotCommitted
@@ -239,8 +244,11 @@ impl TransactionManager {
         Retry::Requeue
     }
 
-    /// T-82 a, c for idempotent-only producers.
+    /// T-82 a, c for idempotent-only producers. A partition that has stopped is looked at when nothing of it is in flight (H07).
     fn bump_behind_failure(&mut self, batch: &BatchId, failure: &BatchFailure) {
+        if self.gaps.has_stopped(batch.partition) {
+            return;
+        }
         let lost_track = matches!(
             failure.reason,
             FailureReason::Code(ErrorCode::OutOfOrderSequenceNumber | ErrorCode::UnknownProducerId)

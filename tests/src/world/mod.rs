@@ -26,6 +26,7 @@ use kommit_broker::{BrokerConfig, BrokerCore, RuleId};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{NodeId, TopicPartition};
+use kommit_txn_manager::OnGap;
 
 pub use fault::Fault;
 pub use frame::{SentBatch, SentFrame};
@@ -107,6 +108,12 @@ impl World {
     #[must_use]
     pub fn batch_per_record(self) -> Self {
         self.set(|settings| settings.batch_size = 1)
+    }
+
+    /// Idempotent producers go on behind a record of unknown fate (H07).
+    #[must_use]
+    pub fn going_on_behind_gaps(self) -> Self {
+        self.set(|settings| settings.on_gap = OnGap::Continue)
     }
 
     /// Creates a topic in the middle of a scene.

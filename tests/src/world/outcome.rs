@@ -1,6 +1,7 @@
 //! What an application is told in a scene, as values that can be compared.
 
 use kommit_accumulator::{AppendRefusal, RecordMetadata, SendError};
+use kommit_protocol::units::TopicPartition;
 use kommit_sender::Reply;
 use kommit_txn_manager::{CommandError, Outcome, TransactionError, TransactionFate};
 
@@ -27,6 +28,12 @@ pub enum CallOutcome {
     Refused(CommandError),
     /// Everything before the flush has its outcome.
     Flushed,
+    /// The partitions that have stopped behind a record of unknown fate.
+    Stopped(Vec<TopicPartition>),
+    /// The partition had stopped, and takes records again.
+    GapAcknowledged,
+    /// The partition has not stopped.
+    NoGap,
     /// The sender ended without an answer.
     SenderGone,
 }
@@ -43,6 +50,9 @@ impl CallOutcome {
             Reply::Transaction(Outcome::Dead { error, transaction }) => Self::Dead(error, transaction),
             Reply::Refused(error) => Self::Refused(error),
             Reply::Flushed | Reply::Diagnosis(_) => Self::Flushed,
+            Reply::Stopped(partitions) => Self::Stopped(partitions),
+            Reply::GapAcknowledged => Self::GapAcknowledged,
+            Reply::NoGap => Self::NoGap,
         }
     }
 

@@ -114,6 +114,17 @@ impl Producer {
         self.call(Command::Flush)
     }
 
+    /// Asks which partitions have stopped behind a record of unknown fate.
+    pub fn stopped_partitions(&self) -> Call {
+        self.call(Command::StoppedPartitions)
+    }
+
+    /// Takes note of the gap in a partition.
+    pub fn acknowledge_gap(&self, topic: &str, partition: i32) -> Call {
+        let partition = TopicPartition::new(topic, partition);
+        self.call(|ticket| Command::AcknowledgeGap { ticket, partition })
+    }
+
     /// Closes it gracefully.
     pub fn close(&self) {
         self.state.borrow_mut().command(self.index, Command::Close);

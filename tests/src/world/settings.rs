@@ -7,7 +7,7 @@ use kommit_accumulator::{AccumulatorConfig, Compression};
 use kommit_network::{Acks, NetworkConfig};
 use kommit_protocol::backoff::Backoff;
 use kommit_sender::{Order, SenderConfig};
-use kommit_txn_manager::TransactionConfig;
+use kommit_txn_manager::{Fencing, OnGap, TransactionConfig};
 
 /// What a scene can choose.
 #[derive(Clone, Debug)]
@@ -32,6 +32,10 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// `transaction.timeout.ms`.
     pub transaction_timeout: Duration,
+    /// What an idempotent producer does behind a record of unknown fate.
+    pub on_gap: OnGap,
+    /// When the epoch is renewed under transaction version 1.
+    pub fencing: Fencing,
     /// `retry.backoff.ms` and its maximum.
     pub retry_backoff: Backoff,
 }
@@ -49,6 +53,8 @@ impl Default for Settings {
             compression: Compression::None,
             max_in_flight: 5,
             transaction_timeout: Duration::from_secs(60),
+            on_gap: OnGap::Stop,
+            fencing: Fencing::WhenUnanswered,
             retry_backoff: Backoff {
                 initial: Duration::from_millis(100),
                 max: Duration::from_secs(1),
@@ -104,7 +110,8 @@ impl Settings {
             transactional_id,
             transaction_timeout: self.transaction_timeout,
             retry_backoff: self.retry_backoff,
-            ..TransactionConfig::idempotent()
+            on_gap: self.on_gap,
+            fencing: self.fencing,
         }
     }
 }

@@ -233,10 +233,15 @@ impl Drop for Drainer {
 fn abort_queue(queue: &PartitionQueue, failure: &BatchFailure) -> Front {
     let mut taken = Vec::new();
     let front = queue.take_all(failure, &mut taken);
+    settle_all(taken, failure);
+    front
+}
+
+/// Gives up the bytes of batches that were never drained, and tells their records.
+pub(super) fn settle_all(taken: Vec<Taken>, failure: &BatchFailure) {
     for batch in taken.into_iter().map(Taken::into_promise) {
         batch.completion().settle(BatchOutcome::Failed(failure.clone()));
     }
-    front
 }
 
 fn index_of(position: usize) -> PartitionIndex {

@@ -4,13 +4,14 @@
 //! waits for nothing, and asks a gate for everything that has to do with identities, sequences and transactions.
 //!
 //! Reading order: `lane` (one partition), `ready` (A-34 … A-42), `drain` (A-43 … A-54), `split` (A-74 … A-79), `end` (expiry, abort:
-//! A-69 … … A-86).
+//! A-69 … … A-86), `stop` (partitions behind a gap: H07).
 
 mod drain;
 mod end;
 mod lane;
 mod ready;
 mod split;
+mod stop;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use end::ExpiredBatch;
 pub use lane::Leader;
 use lane::{Lane, Listed, Mute, Retry, Urgency, Waiting};
 pub use ready::Ready;
+pub use stop::GivenUp;
 
 /// Whether the transaction is being committed or aborted, which makes all its batches sendable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kommit_accumulator::Partitioner;
+use kommit_txn_manager::{Fencing, OnGap};
 
 use super::keys::Key;
 use super::{ConfigError, ProducerConfig, environment, parse, properties};
@@ -23,6 +24,8 @@ use super::{ConfigError, ProducerConfig, environment, parse, properties};
 pub struct ProducerBuilder {
     given: BTreeMap<String, String>,
     partitioner: Option<Arc<dyn Partitioner>>,
+    on_gap: OnGap,
+    fencing: Fencing,
 }
 
 impl ProducerBuilder {
@@ -49,6 +52,21 @@ impl ProducerBuilder {
     #[must_use]
     pub fn transactional_id(self, id: impl Into<String>) -> Self {
         self.set(Key::TransactionalId.name(), id)
+    }
+
+    /// Sets what an idempotent producer does behind a record that may or may not be in the log: by default its partition stops.
+    #[must_use]
+    pub fn on_gap(mut self, on_gap: OnGap) -> Self {
+        self.on_gap = on_gap;
+        self
+    }
+
+    /// Sets when a transactional producer renews its epoch on clusters of transaction version 1: by default only behind a transaction
+    /// in which a request went unanswered.
+    #[must_use]
+    pub fn fencing(mut self, fencing: Fencing) -> Self {
+        self.fencing = fencing;
+        self
     }
 
     /// Sets `transaction.timeout.ms`.
@@ -144,6 +162,9 @@ impl ProducerBuilder {
     ///
     /// The first key, value or combination that is not valid, with what would be.
     pub fn build(self) -> Result<ProducerConfig, ConfigError> {
-        parse::parse(&self.given, self.partitioner)
+        let mut config = parse::parse(&self.given, self.partitioner)?;
+        config.on_gap = self.on_gap;
+        config.fencing = self.fencing;
+        Ok(config)
     }
 }

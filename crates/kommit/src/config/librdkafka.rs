@@ -151,7 +151,7 @@ const OTHER: &[(&str, Foreign)] = &[
     ),
     (
         "enable.gapless.guarantee",
-        Only(&["false"], "a stop after a gap is not there yet"),
+        WithoutMeaning("a partition stops behind a gap until the gap is acknowledged"),
     ),
     (
         "enable.random.seed",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kommit_accumulator::{Partitioner, Partitioning};
 use kommit_network::{BrokerAddress, RecoveryStrategy};
 use kommit_protocol::batch::Compression;
+use kommit_txn_manager::{Fencing, OnGap};
 
 use super::given::{Given, MAX_I32};
 use super::keys::Key;
@@ -74,6 +75,8 @@ fn values(
         metadata_max_age: given.millis(Key::MetadataMaxAge, 300_000, i64::MAX)?,
         metadata_max_idle: given.millis_in(Key::MetadataMaxIdle, 300_000, 5_000..=i64::MAX)?,
         metadata_recovery: metadata_recovery(given)?,
+        on_gap: OnGap::Stop,
+        fencing: Fencing::WhenUnanswered,
         warnings: Vec::new(),
     })
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kommit_accumulator::Partitioning;
 use kommit_network::{BrokerAddress, RecoveryStrategy};
+use kommit_txn_manager::{Fencing, OnGap};
 
 use super::{ConfigError, ConfigWarning, ProducerBuilder};
 
@@ -90,6 +91,12 @@ pub struct ProducerConfig {
     pub metadata_max_idle: Duration,
     /// `metadata.recovery.strategy` and `metadata.recovery.rebootstrap.trigger.ms`.
     pub metadata_recovery: RecoveryStrategy,
+    /// What an idempotent producer does behind a record that may or may not be in the log. Has no key in Kafka:
+    /// [`ProducerBuilder::on_gap`].
+    pub on_gap: OnGap,
+    /// When a transactional producer renews its epoch on clusters of transaction version 1. Has no key in Kafka:
+    /// [`ProducerBuilder::fencing`].
+    pub fencing: Fencing,
     /// What was accepted although it has no effect here, or another one than its text says. It was logged as well.
     pub warnings: Vec<ConfigWarning>,
 }

@@ -2,12 +2,13 @@
 //!
 //! Reading order: [`stage`] (the manager and the scripted other side), [`transactions`] (from begin to end), [`outcomes`] (what a
 //! commit tells its caller), [`refusals`] (calls that do not fit), [`failures`] (errors and what they leave behind), [`epochs`]
-//! (idempotent-only producers), [`patience`] (how long things are repeated), [`every_code`] (every error code in answer to every
+//! (idempotent-only producers), [`gaps`] (their partitions behind a record of unknown fate), [`patience`] (how long things are repeated), [`every_code`] (every error code in answer to every
 //! request), [`walks`] (long random lives, and what must hold at every step).
 
 mod epochs;
 mod every_code;
 mod failures;
+mod gaps;
 mod outcomes;
 mod patience;
 mod refusals;

@@ -73,9 +73,16 @@ impl Stage {
         stage
     }
 
-    /// An idempotent-only producer with epoch 0.
+    /// An idempotent-only producer with epoch 0 that goes on behind a gap.
     pub(crate) fn idempotent() -> Self {
-        let mut stage = Self::of(TransactionConfig::idempotent());
+        Self::idempotent_with(OnGap::Continue)
+    }
+
+    pub(crate) fn idempotent_with(on_gap: OnGap) -> Self {
+        let mut stage = Self::of(TransactionConfig {
+            on_gap,
+            ..TransactionConfig::idempotent()
+        });
         stage.manager.refresh_identity();
         stage.succeed(RequestKind::InitProducerId);
         stage
