@@ -276,6 +276,12 @@ impl<P> Connection<P> {
         self.state() == ConnectionState::Disconnected
     }
 
+    /// Whether there is no connection, and the last one, or the last attempt, was lost at `since` or later (N-61).
+    pub(crate) fn has_failed_since(&self, since: Instant) -> bool {
+        let is_lost = self.is_disconnected() && self.reconnect_failures > 0;
+        is_lost && self.last_attempt.is_some_and(|last| last >= since)
+    }
+
     /// When a connection may be started (N-10); `None` while there is one.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         match self.state {

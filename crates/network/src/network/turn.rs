@@ -140,15 +140,9 @@ impl<T> Network<T> {
             Some(next) if next > now => return next,
             Some(_) => {}
         }
-        self.metadata.attempt(now);
+        let since = self.metadata.attempt(now);
         let mut choice = self.least_loaded(now);
-        if choice
-            == (LeastLoaded {
-                node: None,
-                readiness: Readiness::NoNodeIsReady,
-            })
-            && self.may_rebootstrap()
-        {
+        if self.may_rebootstrap() && self.is_out_of_reach(&choice, since) {
             self.metadata.rebootstrap(now);
             choice = self.least_loaded(now);
         }
@@ -187,6 +181,18 @@ impl<T> Network<T> {
     /// N-61 (a) makes sense only when there is something to go back from.
     fn may_rebootstrap(&self) -> bool {
         matches!(self.config.recovery, RecoveryStrategy::Rebootstrap { .. }) && !self.cluster().is_bootstrap()
+    }
+
+    /// N-61 (a): no connection is ready, and no known node is left to try. Left to try is one whose backoff is over and that has not
+    /// failed since the update is wanted: of several dead brokers one is nearly always out of its backoff, so the backoff alone would
+    /// keep the producer among the dead until the trigger of (b).
+    fn is_out_of_reach(&self, choice: &LeastLoaded, since: Instant) -> bool {
+        let has_failed = |node| {
+            let connection = self.connections.get(node);
+            connection.is_some_and(|connection| connection.has_failed_since(since))
+        };
+        choice.readiness == Readiness::NoNodeIsReady
+            && (choice.node.is_none() || self.cluster().nodes.keys().all(has_failed))
     }
 
     fn is_connecting_to_known_node(&self) -> bool {

@@ -2,8 +2,8 @@
 
 mod chance;
 mod connecting;
-
 mod hostile;
+mod recovering;
 mod requests;
 mod updating;
 
