@@ -52,6 +52,13 @@ impl<T> Network<T> {
         }
     }
 
+    /// Closes the connection of a node from our side (N-26): what is in flight on it completes as disconnected in the next turn, and the
+    /// node is connected to again after its backoff. Metadata is not asked for, because nothing was learned about the node. Nothing happens when
+    /// there is no connection; in particular a backoff that runs goes on (N-91).
+    pub fn disconnect(&mut self, node: NodeId, now: Instant) {
+        self.cut(node, &Cause::Unwanted, now);
+    }
+
     /// The throttle time of a produce response, which only its reader knows (N-30). All other throttle times are read here.
     pub fn throttle_produce(
         &mut self,
@@ -314,6 +321,7 @@ impl<T> Network<T> {
             return;
         };
         for (request, sent) in ended.into_iter().flat_map(|session| session.end(end)) {
+            log_cancelled(id, &request, cause, now);
             match request.purpose {
                 Purpose::ApiVersions => {}
                 Purpose::Metadata(_) => self.metadata.update_failed(now, jitter),
@@ -328,8 +336,8 @@ impl<T> Network<T> {
                 }
             }
         }
-        if matches!(cause, Cause::Closing | Cause::Moved) {
-            return; // nobody is interested any more; or metadata itself has told it
+        if !cause.concerns_metadata() {
+            return;
         }
         if let Cause::Link(LinkFailure::Authentication(_)) = cause {
             self.metadata.fail(MetadataError::Authentication { reason });
@@ -347,6 +355,16 @@ fn log_end<P>(connection: &Connection<P>, cause: &Cause, reason: &Arc<str>) {
             warn!(%reason, "disconnected");
         }
         _ => info!(%reason, "disconnected"),
+    }
+}
+
+/// N-29: what was in flight, and for how long. Its content is not kept, so it cannot be logged.
+fn log_cancelled<P>(id: ConnectionId, request: &InFlight<P>, cause: &Cause, now: Instant) {
+    let age_ms = (now - request.sent_at).as_millis();
+    let (key, correlation_id) = (request.key, request.correlation_id);
+    match cause {
+        Cause::Closing => debug!(connection = %id, %key, correlation_id, age_ms, "cancelled a request"),
+        _ => info!(connection = %id, %key, correlation_id, age_ms, "cancelled a request"),
     }
 }
 

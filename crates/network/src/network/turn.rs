@@ -32,9 +32,9 @@ impl<T> Network<T> {
         let mut deadline = Instant::NEVER;
         if self.phase == Phase::Open {
             if self.alarm <= now {
-                self.close_overdue(now);
                 self.close_idle(now);
                 self.close_drained(now);
+                self.close_overdue(now);
                 self.alarm = self.next_timeout();
             }
             self.rebootstrap_when_overdue(now);
@@ -57,27 +57,28 @@ impl<T> Network<T> {
         self.metadata.rebootstrap(now);
     }
 
-    /// N-14: connections that were not established in time; N-27: those that owe an answer for too long.
+    /// First the connections that were not established in time (N-14), then those that owe an answer for too long (N-27): the order of
+    /// N-20.
     fn close_overdue(&mut self, now: Instant) {
         let timeout = self.config.request_timeout;
-        let cause = |connection: &Connection<Purpose<T>>| {
-            if connection
-                .setup_deadline()
-                .is_some_and(|deadline| deadline <= now)
-            {
-                return Some(Cause::SetupTimeout);
-            }
+        let unestablished = self.overdue(|connection| {
+            let deadline = connection.setup_deadline()?;
+            (deadline <= now).then_some(Cause::SetupTimeout)
+        });
+        let unanswered = self.overdue(|connection| {
             let (deadline, key) = connection.session()?.first_deadline(timeout)?;
             (deadline <= now).then_some(Cause::RequestTimeout(key, timeout))
-        };
-        let overdue: Vec<(NodeId, Cause)> = self
-            .connections
-            .iter()
-            .filter_map(|(node, connection)| Some((*node, cause(connection)?)))
-            .collect();
-        for (node, cause) in overdue {
+        });
+        for (node, cause) in unestablished.into_iter().chain(unanswered) {
             self.cut(node, &cause, now);
         }
+    }
+
+    fn overdue(&self, cause: impl Fn(&Connection<Purpose<T>>) -> Option<Cause>) -> Vec<(NodeId, Cause)> {
+        let connections = self.connections.iter();
+        connections
+            .filter_map(|(node, connection)| Some((*node, cause(connection)?)))
+            .collect()
     }
 
     /// N-19: at most one idle connection per turn, the oldest first. One that owes an answer is not idle.

@@ -3,8 +3,11 @@
 mod chance;
 mod connecting;
 mod hostile;
+mod logging;
+mod nodes;
 mod recovering;
 mod requests;
+mod turns;
 mod updating;
 
 use std::time::Duration;
