@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::units::{LeaderEpoch, NodeId, PartitionId, TopicId, TopicPartition};
+use thiserror::Error;
 
 use crate::address::BrokerAddress;
+use crate::metadata::MetadataError;
 
 /// A snapshot of the metadata. A newer one has a higher `update_version`, leader hints excepted (N-77).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +25,19 @@ pub struct ClusterSnapshot {
     pub cluster_id: Option<Arc<str>>,
     /// The controller, if there is one.
     pub controller: Option<NodeId>,
+    /// Why newer metadata cannot be had. Stands until metadata comes again; that of another cluster for ever (N-63, H30).
+    pub failure: Option<MetadataError>,
+}
+
+/// What stands in the way of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TopicFailure {
+    /// There is no metadata of any topic.
+    #[error(transparent)]
+    Metadata(MetadataError),
+    /// The last response refused the topic, and waiting does not mend that.
+    #[error("{}: {}", .0.name(), .0.text())]
+    Topic(ErrorCode),
 }
 
 /// A topic within a snapshot.
@@ -34,10 +49,22 @@ pub struct TopicSnapshot {
     pub partitions: Vec<PartitionSnapshot>,
     /// What the broker said instead of naming partitions.
     pub error: Option<ErrorCode>,
+    /// Whether the topic is Kafka's own.
+    pub origin: TopicOrigin,
+}
+
+/// Whose topic it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TopicOrigin {
+    /// An application's.
+    #[default]
+    Application,
+    /// Kafka's own, such as the one in which transactions are logged.
+    Internal,
 }
 
 /// A partition within a snapshot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionSnapshot {
     /// The leader; it may be a node that the snapshot does not have.
     pub leader: Option<NodeId>,
@@ -45,6 +72,12 @@ pub struct PartitionSnapshot {
     pub leader_epoch: Option<LeaderEpoch>,
     /// What the broker said about this partition.
     pub error: Option<ErrorCode>,
+    /// The nodes that hold the partition, the preferred leader first. Shared between snapshots, as the other two lists are.
+    pub replicas: Arc<[NodeId]>,
+    /// The replicas that keep up with the leader.
+    pub in_sync_replicas: Arc<[NodeId]>,
+    /// The replicas that cannot be used.
+    pub offline_replicas: Arc<[NodeId]>,
 }
 
 /// A leader that is known with its address.
@@ -96,6 +129,51 @@ impl ClusterSnapshot {
         self.topics.get(topic).map_or(TopicId::ZERO, |topic| topic.id)
     }
 
+    /// What the last response said about a topic instead of naming its partitions (N-65, N-92).
+    pub fn topic_error(&self, topic: &str) -> Option<ErrorCode> {
+        self.topics.get(topic)?.error
+    }
+
+    /// What stands in the way of a topic: first what stops all metadata, then an access that was denied or an illegal name (N-64). Other
+    /// topic errors pass.
+    pub fn topic_failure(&self, topic: &str) -> Option<TopicFailure> {
+        if let Some(failure) = &self.failure {
+            return Some(TopicFailure::Metadata(failure.clone()));
+        }
+        let refused = [
+            ErrorCode::TopicAuthorizationFailed,
+            ErrorCode::InvalidTopicException,
+        ];
+        let error = self.topic_error(topic)?;
+        refused.contains(&error).then_some(TopicFailure::Topic(error))
+    }
+
+    /// The name of the topic with this id. Looks through all topics.
+    pub fn topic_name(&self, id: TopicId) -> Option<&Arc<str>> {
+        let mut topics = self.topics.iter().filter(|_| id.is_known());
+        topics.find(|(_, topic)| topic.id == id).map(|(name, _)| name)
+    }
+
+    /// The topics to which the last response denied access.
+    pub fn unauthorized_topics(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.topics_with(|topic| topic.error == Some(ErrorCode::TopicAuthorizationFailed))
+    }
+
+    /// The topics whose names the last response called illegal.
+    pub fn invalid_topics(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.topics_with(|topic| topic.error == Some(ErrorCode::InvalidTopicException))
+    }
+
+    /// The topics that are Kafka's own.
+    pub fn internal_topics(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.topics_with(|topic| topic.origin == TopicOrigin::Internal)
+    }
+
+    fn topics_with(&self, wanted: impl Fn(&TopicSnapshot) -> bool) -> impl Iterator<Item = &Arc<str>> {
+        let topics = self.topics.iter().filter(move |(_, topic)| wanted(topic));
+        topics.map(|(name, _)| name)
+    }
+
     /// Whether nothing is known but the bootstrap addresses.
     pub fn is_bootstrap(&self) -> bool {
         self.nodes.keys().all(|node| node.0 < 0)
@@ -118,7 +196,7 @@ mod tests {
         PartitionSnapshot {
             leader: Some(NodeId(leader)),
             leader_epoch: Some(LeaderEpoch(3)),
-            error: None,
+            ..PartitionSnapshot::default()
         }
     }
 

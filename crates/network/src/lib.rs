@@ -31,9 +31,11 @@ mod versions;
 
 pub use address::{AddressError, BrokerAddress};
 pub use boundary::{Completed, ConnectionId, LinkFailure, NetAction, NetEvent, Outcome, Sent};
-pub use cluster::{ClusterSnapshot, PartitionLeader, PartitionSnapshot, TopicSnapshot};
+pub use cluster::{
+    ClusterSnapshot, PartitionLeader, PartitionSnapshot, TopicFailure, TopicOrigin, TopicSnapshot,
+};
 pub use config::{NetworkConfig, RecoveryStrategy};
 pub use connection::ConnectionState;
-pub use metadata::{LeaderHint, MetadataError};
+pub use metadata::{LeaderHint, MetadataError, NegativeLeaderEpoch};
 pub use network::{Acks, Network, ProduceEnvelope};
 pub use versions::{FinalizedFeatures, NodeApiVersions, VersionLimits};

@@ -11,19 +11,18 @@ mod turn;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::time::Instant;
-use kommit_protocol::units::{NodeId, TopicPartition};
+use kommit_protocol::units::{LeaderEpoch, NodeId, TopicPartition};
 
 use crate::address::BrokerAddress;
 use crate::boundary::{Completed, NetAction};
-use crate::cluster::ClusterSnapshot;
+use crate::cluster::{ClusterSnapshot, PartitionSnapshot};
 use crate::config::NetworkConfig;
 use crate::connection::{Connection, ConnectionState};
 use crate::correlation::CorrelationIds;
 use crate::failures::{Cause, Failures};
 use crate::in_flight::End;
-use crate::metadata::{LeaderHint, Metadata, MetadataError, UpdateRequest};
+use crate::metadata::{LeaderHint, Metadata, NegativeLeaderEpoch, UpdateRequest};
 use crate::random::Random;
 use crate::versions::{FinalizedFeatures, NodeApiVersions};
 
@@ -132,9 +131,18 @@ impl<T> Network<T> {
         self.metadata.update_leadership(hints, nodes)
     }
 
-    /// The error that stops metadata, once (N-63); that of another cluster every time it is asked for (H30).
-    pub fn take_metadata_error(&mut self) -> Option<MetadataError> {
-        self.metadata.take_error()
+    /// Somebody has seen this epoch of a partition's leader. When it is newer than all that were seen before, it is remembered, a full update
+    /// is wanted, and the answer is `true` (N-70). Of a partition without a known epoch nothing is remembered.
+    ///
+    /// # Errors
+    ///
+    /// [`NegativeLeaderEpoch`]: no leader has such an epoch.
+    pub fn update_last_seen_epoch(
+        &mut self,
+        of: &TopicPartition,
+        epoch: LeaderEpoch,
+    ) -> Result<bool, NegativeLeaderEpoch> {
+        self.metadata.update_last_seen_epoch(of, epoch)
     }
 
     /// Closes every connection, and gives back what was in flight. Afterwards nothing is sent (N-23). `out` gets what is to be carried out.
@@ -153,14 +161,9 @@ impl<T> Network<T> {
         self.metadata.snapshot()
     }
 
-    /// The error that stops metadata, without taking it.
-    pub fn metadata_error(&self) -> Option<&MetadataError> {
-        self.metadata.fatal_error()
-    }
-
-    /// What the last applied metadata response said about a topic instead of naming its partitions (N-65).
-    pub fn topic_error(&self, topic: &str) -> Option<ErrorCode> {
-        self.metadata.topic_error(topic)
+    /// A partition as the metadata names it; `None` when it is not known, or when a newer leader than the named one was seen (N-71).
+    pub fn current_partition(&self, of: &TopicPartition) -> Option<&PartitionSnapshot> {
+        self.metadata.current_partition(of)
     }
 
     /// The versions that a node understands, while there is a negotiated connection to it.

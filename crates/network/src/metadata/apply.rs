@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use super::schedule::{Scope, UpdateRequest};
 use super::{Metadata, MetadataError, remember_epoch};
 use crate::address::BrokerAddress;
-use crate::cluster::{ClusterSnapshot, PartitionSnapshot, TopicSnapshot};
+use crate::cluster::{ClusterSnapshot, PartitionSnapshot, TopicOrigin, TopicSnapshot};
 
 /// More brokers than any cluster has.
 const MAX_BROKERS: usize = 10_000;
@@ -108,7 +108,6 @@ impl Metadata {
             self.pinned_cluster = Some(id.into());
         }
         let nodes = believable_nodes(&response);
-        self.topic_errors.clear();
         let mut topics = BTreeMap::new();
         for topic in &response.topics {
             let Some(name) = topic.name.as_deref() else {
@@ -136,6 +135,7 @@ impl Metadata {
                 .as_deref()
                 .map(Arc::from)
                 .or_else(|| self.pinned_cluster.clone()),
+            failure: self.snapshot.failure.clone().filter(MetadataError::is_permanent),
         });
     }
 
@@ -154,11 +154,12 @@ impl Metadata {
     /// N-56: a topic's error, or its partitions.
     fn take_topic(&mut self, name: &Arc<str>, topic: &MetadataResponseTopic, version: i16) -> TopicSnapshot {
         if topic.error_code.is_error() {
-            self.take_topic_error(name, topic.error_code);
+            self.judge_topic_error(name, topic.error_code);
             return TopicSnapshot {
                 id: topic.topic_id,
-                partitions: Vec::new(),
                 error: Some(topic.error_code),
+                origin: origin(topic),
+                ..TopicSnapshot::default()
             };
         }
         let positions = topic
@@ -181,10 +182,11 @@ impl Metadata {
             id: topic.topic_id,
             partitions,
             error: None,
+            origin: origin(topic),
         }
     }
 
-    fn take_topic_error(&mut self, name: &Arc<str>, code: ErrorCode) {
+    fn judge_topic_error(&mut self, name: &Arc<str>, code: ErrorCode) {
         warn!(topic = %name, error = code.name(), "the broker has no metadata of the topic");
         if matches!(
             code,
@@ -195,7 +197,6 @@ impl Metadata {
         if code.is_invalid_metadata() {
             self.schedule.request_full();
         }
-        self.topic_errors.insert(Arc::clone(name), code);
     }
 
     /// N-57: an older leader epoch than the one last seen does not replace what is known; N-52: what counts as news.
@@ -211,6 +212,9 @@ impl Metadata {
             leader: Some(partition.leader_id).filter(|leader| leader.0 >= 0),
             leader_epoch: Some(partition.leader_epoch).filter(|epoch| epoch.0 >= 0),
             error: Some(partition.error_code).filter(|code| code.is_error()),
+            replicas: Arc::from(&partition.replica_nodes[..]),
+            in_sync_replicas: Arc::from(&partition.isr_nodes[..]),
+            offline_replicas: Arc::from(&partition.offline_replicas[..]),
         };
         let epoch = taken.leader_epoch.filter(|_| version >= FIRST_RELIABLE_EPOCHS);
         let Some(epoch) = epoch else {
@@ -229,7 +233,7 @@ impl Metadata {
         match last_seen {
             Some(last) if !is_recreated && epoch < last => {
                 let cached = self.snapshot.partition(topic, partition.partition_index);
-                return cached.copied().unwrap_or_default();
+                return cached.cloned().unwrap_or_default();
             }
             Some(last) if !is_recreated && epoch == last => {}
             _ => self.schedule.news(),
@@ -278,6 +282,13 @@ fn believable_nodes(response: &MetadataResponse) -> BTreeMap<NodeId, BrokerAddre
             ))
         })
         .collect()
+}
+
+fn origin(topic: &MetadataResponseTopic) -> TopicOrigin {
+    match topic.is_internal {
+        true => TopicOrigin::Internal,
+        false => TopicOrigin::Application,
+    }
 }
 
 /// The position of a partition in its topic; beyond every limit for a negative number.

@@ -9,7 +9,6 @@ mod topics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::{MetadataRequest, MetadataRequestTopic};
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{LeaderEpoch, NodeId, TopicPartition};
@@ -17,7 +16,7 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::address::BrokerAddress;
-use crate::cluster::ClusterSnapshot;
+use crate::cluster::{ClusterSnapshot, PartitionSnapshot};
 use crate::config::NetworkConfig;
 use schedule::{Schedule, Scope};
 use topics::{Standing, WorkingTopics};
@@ -52,6 +51,18 @@ pub enum MetadataError {
     },
 }
 
+impl MetadataError {
+    /// Whether no later answer can mend it.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::ClusterChanged { .. })
+    }
+}
+
+/// No leader has such an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a leader epoch is never negative, as {} is", .0.0)]
+pub struct NegativeLeaderEpoch(pub LeaderEpoch);
+
 /// A hint that a partition has a new leader (KIP-951), taken from a produce response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderHint {
@@ -72,9 +83,6 @@ pub(crate) struct Metadata {
     topics: WorkingTopics,
     /// The highest leader epoch seen, per partition number (N-57).
     last_seen_epochs: BTreeMap<Arc<str>, Vec<Option<LeaderEpoch>>>,
-    /// The topic errors of the last applied response (N-92).
-    topic_errors: BTreeMap<Arc<str>, ErrorCode>,
-    fatal: Option<MetadataError>,
     /// The cluster id that came first (H30).
     pinned_cluster: Option<Arc<str>>,
     /// N-60, N-61: since when an update is wanted and has not come.
@@ -91,8 +99,6 @@ impl Metadata {
             schedule: Schedule::new(config.retry_backoff, config.metadata_max_age),
             topics: WorkingTopics::new(config.metadata_max_idle),
             last_seen_epochs: BTreeMap::new(),
-            topic_errors: BTreeMap::new(),
-            fatal: None,
             pinned_cluster: None,
             attempts_since: None,
         }
@@ -158,6 +164,7 @@ impl Metadata {
         info!("metadata starts again from the bootstrap servers");
         let mut snapshot = ClusterSnapshot::bootstrap(&self.bootstrap);
         snapshot.update_version = self.snapshot.update_version + 1;
+        snapshot.failure = self.snapshot.failure.clone();
         self.snapshot = Arc::new(snapshot);
         self.attempts_since = Some(now);
         self.schedule.request_full();
@@ -207,27 +214,49 @@ impl Metadata {
             .collect()
     }
 
+    /// N-70: somebody has seen an epoch of a partition's leader. One that is newer than all before is remembered, and metadata is asked for.
+    pub(crate) fn update_last_seen_epoch(
+        &mut self,
+        of: &TopicPartition,
+        epoch: LeaderEpoch,
+    ) -> Result<bool, NegativeLeaderEpoch> {
+        if epoch.0 < 0 {
+            return Err(NegativeLeaderEpoch(epoch));
+        }
+        let is_newer = self.last_seen_epoch(of).is_some_and(|last| epoch > last);
+        if is_newer {
+            let position = usize::try_from(of.partition.0).unwrap_or(usize::MAX);
+            remember_epoch(&mut self.last_seen_epochs, &of.topic, position, Some(epoch));
+            self.schedule.request_full();
+        }
+        Ok(is_newer)
+    }
+
+    /// N-63: the error stands until metadata comes again; that of another cluster for ever (H30).
     pub(crate) fn fail(&mut self, error: MetadataError) {
         warn!(%error, "metadata cannot be used");
-        if !matches!(self.fatal, Some(MetadataError::ClusterChanged { .. })) {
-            self.fatal = Some(error);
+        if !self
+            .snapshot
+            .failure
+            .as_ref()
+            .is_some_and(MetadataError::is_permanent)
+        {
+            Arc::make_mut(&mut self.snapshot).failure = Some(error);
         }
     }
 
-    /// N-63: a fatal error is told once; that of another cluster every time (H30).
-    pub(crate) fn take_error(&mut self) -> Option<MetadataError> {
-        match &self.fatal {
-            Some(MetadataError::ClusterChanged { .. }) => self.fatal.clone(),
-            _ => self.fatal.take(),
-        }
+    /// N-71: a partition as the metadata names it, unless a newer leader than that was seen.
+    pub(crate) fn current_partition(&self, of: &TopicPartition) -> Option<&PartitionSnapshot> {
+        let cached = self.snapshot.partition(&of.topic, of.partition)?;
+        let last_seen = self.last_seen_epoch(of);
+        (last_seen.is_none() || cached.leader_epoch == last_seen).then_some(cached)
     }
 
-    pub(crate) fn fatal_error(&self) -> Option<&MetadataError> {
-        self.fatal.as_ref()
-    }
-
-    pub(crate) fn topic_error(&self, topic: &str) -> Option<ErrorCode> {
-        self.topic_errors.get(topic).copied()
+    /// The highest epoch that was seen of a partition's leader (N-57).
+    pub(crate) fn last_seen_epoch(&self, of: &TopicPartition) -> Option<LeaderEpoch> {
+        let position = usize::try_from(of.partition.0).ok()?;
+        let epochs = self.last_seen_epochs.get(&of.topic)?;
+        epochs.get(position).copied().flatten()
     }
 
     pub(crate) fn schedule(&self) -> &Schedule {

@@ -218,6 +218,29 @@ mod tests {
         assert_eq!(schedule.next_update(), None);
     }
 
+    /// N-49: an update is wanted for all topics, for new ones, or for both; each demand is settled by itself.
+    #[test]
+    fn both_demands_are_settled_by_themselves() {
+        let mut schedule = schedule();
+        succeed(&mut schedule, 0);
+        assert!(!schedule.is_requested());
+        schedule.request_partial();
+        assert!(schedule.is_requested());
+        let partial = schedule.begin(at(0));
+        assert_eq!(partial.scope, Scope::NewTopics);
+        schedule.request_full();
+        schedule.succeeded(partial, at(0), MIDDLE);
+        assert!(
+            schedule.is_requested(),
+            "the new topics were answered, all others were not"
+        );
+        assert_eq!(schedule.begin(at(0)).scope, Scope::AllTopics);
+        schedule.abandon();
+        assert!(schedule.is_requested());
+        succeed(&mut schedule, 0);
+        assert!(!schedule.is_requested());
+    }
+
     /// N-51 (a): failed updates back off, 100, 200, 400 … at most 1000 ms, and keep their demand.
     #[test]
     fn failed_updates_back_off() {

@@ -219,9 +219,8 @@ fn an_authentication_failure_is_remembered() {
         wait >= Duration::from_millis(80),
         "{wait:?}: the second failure waits 100 ms ± 20 %"
     );
-    let error = play.network.take_metadata_error();
-    assert_eq!(error.map(|error| error.to_string()).as_deref(), Some(reason));
-    assert_eq!(play.network.take_metadata_error(), None);
+    let error = play.network.cluster().failure.as_ref();
+    assert_eq!(error.map(ToString::to_string).as_deref(), Some(reason));
 }
 
 /// N-42: a ready node without requests wins; a node with requests loses against it; nodes that cannot be reached are not chosen.

@@ -272,20 +272,24 @@ fn another_cluster_is_a_fatal_error() {
     elsewhere.brokers = vec![broker(7)];
     let before = play.network.cluster().clone();
     play.answer(&asked, &elsewhere);
-    assert_eq!(*play.network.cluster(), before);
+    assert_eq!(play.network.cluster().nodes, before.nodes);
     expect_cut(&mut play, asked.id, "broker-1:9092 belongs to cluster there");
-    for _ in 0..2 {
-        let error = play.network.take_metadata_error().map(|error| error.to_string());
-        assert_eq!(
-            error.as_deref(),
-            Some("broker-1:9092 belongs to cluster there, but this producer has written to cluster here")
-        );
-    }
+    // Not even an answer of the right cluster makes the addresses trustworthy again.
+    play.sleep();
+    play.connect();
+    play.answer_versions();
+    let asked = play.asked_one(ApiKey::Metadata);
+    play.answer(&asked, &cluster(4));
+    let error = play.network.cluster().failure.as_ref().map(ToString::to_string);
+    assert_eq!(
+        error.as_deref(),
+        Some("broker-1:9092 belongs to cluster there, but this producer has written to cluster here")
+    );
 }
 
-/// N-41, N-63: a broker whose metadata we cannot ask for is a fatal error that is told once.
+/// N-41, N-63: a broker whose metadata we cannot ask for is a failure until metadata comes, which is tried again and again.
 #[test]
-fn a_broker_without_a_common_metadata_version_is_told_once() {
+fn a_broker_without_a_common_metadata_version_is_told() {
     let mut play = Play::new(NetworkConfig::default());
     play.connect();
     let asked = play.asked_one(ApiKey::ApiVersions);
@@ -294,16 +298,27 @@ fn a_broker_without_a_common_metadata_version_is_told_once() {
         .api_keys
         .retain(|api| api.api_key != ApiKey::Metadata.code());
     play.answer(&asked, &versions);
-    let error = play.network.take_metadata_error().map(|error| error.to_string());
+    let told = play.network.cluster().clone();
     assert_eq!(
-        error.as_deref(),
+        told.failure.as_ref().map(ToString::to_string).as_deref(),
         Some("boot:9092: the broker does not know Metadata")
     );
-    assert_eq!(play.network.take_metadata_error(), None);
+    play.now = play.deadline;
+    play.turn();
     assert!(
-        play.deadline > play.now && !play.deadline.is_never(),
-        "it is asked again, later"
+        !std::sync::Arc::ptr_eq(&told, play.network.cluster()),
+        "each attempt tells it anew"
     );
+    assert_eq!(*told, **play.network.cluster());
+
+    let id = play.network.connections[&NodeId(-1)].id().unwrap();
+    play.event(NetEvent::Closed(id, LinkFailure::PeerClosed));
+    play.sleep();
+    play.connect();
+    play.answer_versions();
+    let asked = play.asked_one(ApiKey::Metadata);
+    play.answer(&asked, &cluster(3));
+    assert_eq!(play.network.cluster().failure, None);
 }
 
 /// F10 in small: whatever bytes come as a response, nothing panics, and the connection is ready or closed.

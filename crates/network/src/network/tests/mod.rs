@@ -3,6 +3,7 @@
 mod chance;
 mod connecting;
 mod hostile;
+mod knowing;
 mod logging;
 mod nodes;
 mod recovering;

@@ -150,14 +150,14 @@ fn a_topic_error_is_told_and_asked_again() {
     missing.error_code = ErrorCode::UnknownTopicOrPartition;
     play.update(&with_topics(vec![missing]));
     assert_eq!(
-        play.network.topic_error("orders"),
+        play.network.cluster().topic_error("orders"),
         Some(ErrorCode::UnknownTopicOrPartition)
     );
     assert_eq!(play.network.cluster().partition_count("orders"), None);
     play.sleep();
     let (asked, _) = play.asked_topics();
     play.answer(&asked, &cluster(2));
-    assert_eq!(play.network.topic_error("orders"), None);
+    assert_eq!(play.network.cluster().topic_error("orders"), None);
     // N-90: the epoch 3 that was seen before the error is still remembered, so 2 is older.
     assert_eq!(play.leader(0), None);
 }
