@@ -1,9 +1,14 @@
 //! A TCP proxy between a client and a broker that does what bad networks do: it cuts, holds and loses.
 //!
-//! A Kafka client comes back to the address that the broker advertises, so the order is: [`Proxy::bind`], start a broker that
-//! advertises [`Proxy::port`], [`Proxy::forward_to`] the broker's own port.
+//! A Kafka client comes back to the address that the broker advertises, so a broker has a listener that advertises the port of its
+//! proxy: [`RealKafka::proxy`](crate::kafka::RealKafka::proxy).
 //!
-//! It never looks into the bytes, so it knows no frames: a cut may fall anywhere.
+//! Without a rule it never looks into the bytes and knows no frames: a cut may fall anywhere. With a [rule](Proxy::rule) it carries
+//! whole frames, and the rule decides about each request.
+
+mod frames;
+
+pub use frames::{Decision, Request, Verdict};
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use frames::Rules;
+use kafka_protocol::messages::ResponseKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -66,6 +73,7 @@ struct Shared {
     draws: Mutex<Draws>,
     connections: AtomicU64,
     cuts: AtomicU64,
+    rules: Rules,
 }
 
 #[derive(Clone, Debug)]
@@ -94,7 +102,16 @@ impl Proxy {
     /// # Errors
     /// When no port can be bound.
     pub async fn bind(seed: u64) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::on(std::net::TcpListener::bind("127.0.0.1:0")?, seed)
+    }
+
+    /// As [`bind`](Self::bind), on a port that is already bound.
+    ///
+    /// # Errors
+    /// When the listener cannot be used.
+    pub fn on(listener: std::net::TcpListener, seed: u64) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         let control = Control {
             upstream: None,
@@ -108,6 +125,7 @@ impl Proxy {
             draws: Mutex::new(Draws::from_seed(seed)),
             connections: AtomicU64::new(0),
             cuts: AtomicU64::new(0),
+            rules: Rules::default(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
         Ok(Self {
@@ -115,11 +133,6 @@ impl Proxy {
             shared,
             accepting,
         })
-    }
-
-    /// The port that a broker behind this proxy advertises.
-    pub fn port(&self) -> u16 {
-        self.address.port()
     }
 
     /// Host and port, as a client wants it.
@@ -154,6 +167,17 @@ impl Proxy {
     /// Cuts every connection that there is now.
     pub fn cut(&self) {
         self.shared.control.send_modify(|control| control.generation += 1);
+    }
+
+    /// Sets what becomes of each request, on the connections that come from now on. They carry whole frames: plans to cut after bytes do
+    /// not hold for them.
+    pub fn rule(&self, rule: impl FnMut(&Request) -> Verdict + Send + 'static) {
+        self.shared.rules.set(Box::new(rule));
+    }
+
+    /// What the broker has said to the requests that were delivered late, in the order in which it said so.
+    pub fn late_answers(&self) -> Vec<ResponseKind> {
+        self.shared.rules.late_answers()
     }
 
     /// How many connections have been forwarded so far.
@@ -196,13 +220,16 @@ async fn serve(client: TcpStream, control: Control, shared: Arc<Shared>) {
     shared.connections.fetch_add(1, Ordering::Relaxed);
 
     let limits = shared.limits(&control.cuts);
-    let (from_client, to_client) = client.into_split();
-    let (from_broker, to_broker) = broker.into_split();
-    let mut requests = Pump::new(Direction::ToBroker, from_client, to_broker, &shared);
-    let mut answers = Pump::new(Direction::ToClient, from_broker, to_client, &shared);
+    let switch = Switch(shared.control.subscribe());
+    let carry = async {
+        if shared.rules.is_set() {
+            frames::carry(client, broker, upstream, (&shared.rules, switch)).await
+        } else {
+            carry_bytes(client, broker, &limits, switch).await
+        }
+    };
     let end = tokio::select! {
-        end = requests.run(limits.to_broker) => end,
-        end = answers.run(limits.to_client) => end,
+        end = carry => end,
         () = cut_on_command(shared.control.subscribe(), control.generation) => End::Cut,
         () = cut_after(limits.time) => End::Cut,
     };
@@ -271,25 +298,49 @@ async fn cut_after(time: Option<Duration>) {
     }
 }
 
+/// Whether a direction passes, as one connection sees it.
+#[derive(Clone, Debug)]
+struct Switch(watch::Receiver<Control>);
+
+impl Switch {
+    /// What happens to bytes that have just been read; waits while they are held.
+    async fn flow(&mut self, direction: Direction) -> Flow {
+        let settled = self
+            .0
+            .wait_for(|control| *control.clone().flow(direction) != Flow::Hold)
+            .await;
+        settled.map_or(Flow::Lose, |control| *control.clone().flow(direction))
+    }
+}
+
+/// Carries a connection as two streams of bytes.
+async fn carry_bytes(client: TcpStream, broker: TcpStream, limits: &Limits, switch: Switch) -> End {
+    let (from_client, to_client) = client.into_split();
+    let (from_broker, to_broker) = broker.into_split();
+    let pump = |direction, from, to| Pump {
+        direction,
+        from,
+        to,
+        switch: switch.clone(),
+    };
+    let mut requests = pump(Direction::ToBroker, from_client, to_broker);
+    let mut answers = pump(Direction::ToClient, from_broker, to_client);
+    tokio::select! {
+        end = requests.run(limits.to_broker) => end,
+        end = answers.run(limits.to_client) => end,
+    }
+}
+
 /// Carries the bytes of one direction.
 #[derive(Debug)]
 struct Pump {
     direction: Direction,
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
-    control: watch::Receiver<Control>,
+    switch: Switch,
 }
 
 impl Pump {
-    fn new(direction: Direction, from: OwnedReadHalf, to: OwnedWriteHalf, shared: &Shared) -> Self {
-        Self {
-            direction,
-            from,
-            to,
-            control: shared.control.subscribe(),
-        }
-    }
-
     /// Runs until a side closes or the bytes that may pass have passed.
     async fn run(&mut self, limit: Option<u64>) -> End {
         let mut left = limit.unwrap_or(u64::MAX);
@@ -299,22 +350,13 @@ impl Pump {
             let Ok(length @ 1..) = self.from.read(&mut buffer[..room]).await else {
                 return End::Closed;
             };
-            if self.flow().await == Flow::Pass && self.to.write_all(&buffer[..length]).await.is_err() {
+            let is_through = self.switch.flow(self.direction).await == Flow::Pass;
+            if is_through && self.to.write_all(&buffer[..length]).await.is_err() {
                 return End::Closed;
             }
             left -= length as u64;
         }
         End::Cut
-    }
-
-    /// What happens to bytes that have just been read; waits while they are held.
-    async fn flow(&mut self) -> Flow {
-        let direction = self.direction;
-        let settled = self
-            .control
-            .wait_for(|control| *control.clone().flow(direction) != Flow::Hold)
-            .await;
-        settled.map_or(Flow::Lose, |control| *control.clone().flow(direction))
     }
 }
 

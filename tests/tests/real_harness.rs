@@ -3,7 +3,6 @@
 //! Kafka's own tools write and read here; no client of ours takes part.
 
 use kommit_tests::kafka::{Reading, Setup, Stage, Tool, sequence_faults};
-use kommit_tests::proxy::Proxy;
 
 /// What the console producer wrote is read by the console consumer, and lies in the log without a fault.
 async fn tools_agree(setup: Setup) {
@@ -121,16 +120,11 @@ async fn records_outlive_a_killed_a_stopped_and_a_frozen_broker() {
 
 #[tokio::test]
 async fn a_client_of_a_broker_behind_a_proxy_comes_back_through_the_proxy() {
-    let proxy = Proxy::bind(7).await.expect("a free port");
-    let setup = Setup::kafka_4_3()
-        .advertised_port(proxy.port())
-        .property("auto.create.topics.enable", false);
-    let Some(mut stage) = Stage::enter(setup).await else {
+    let Some(mut stage) = Stage::enter(Setup::kafka_4_3()).await else {
         return;
     };
-    let kafka = stage.start().await;
-    proxy.forward_to(&kafka.client_address());
-    assert_eq!(kafka.bootstrap_servers(), proxy.address());
+    let kafka = stage.shared().await;
+    let proxy = kafka.proxy(7);
     kafka.tools().create_topic("behind", 1).await;
     assert_eq!(
         proxy.connections(),
@@ -138,10 +132,12 @@ async fn a_client_of_a_broker_behind_a_proxy_comes_back_through_the_proxy() {
         "the harness's own tools go past the proxy"
     );
 
-    // Bootstrapped past the proxy, a client is told the proxy's address and sends its records there.
-    let client = stage.tools(&kafka.client_address());
+    let client = stage.tools(&proxy.address());
     client.console_produce("behind", &["through"]).await;
-    assert!(proxy.connections() > 0);
+    assert!(
+        proxy.connections() > 1,
+        "it came back to the proxy with its records"
+    );
     let records = kafka.tools().console_consume(&Reading::committed("behind")).await;
     assert_eq!(records.len(), 1, "{records:?}");
 }

@@ -19,6 +19,7 @@ use super::segments::{self, DumpedBatch};
 use super::setup::{Ports, Setup};
 use super::tools::Tools;
 use super::watchdog::Watched;
+use crate::proxy::Proxy;
 
 /// A broker is up in two seconds; on a machine that compiles beside it, it takes a while longer.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -36,6 +37,7 @@ pub struct RealKafka {
     jars: Jars,
     home: PathBuf,
     ports: Ports,
+    proxy_port: TcpListener,
     process: Mutex<Option<Watched>>,
 }
 
@@ -46,12 +48,13 @@ impl RealKafka {
     /// When it does not get ready; the text has the end of the broker's log.
     pub(super) async fn start(setup: Setup, jars: Jars) -> Self {
         for attempt in 1.. {
-            let home = folders::new_run();
+            let (ports, proxy_port) = free_ports();
             let kafka = Self {
                 setup: setup.clone(),
                 jars: jars.clone(),
-                home,
-                ports: free_ports(),
+                home: folders::new_run(),
+                ports,
+                proxy_port,
                 process: Mutex::new(None),
             };
             kafka.format().await;
@@ -64,14 +67,25 @@ impl RealKafka {
         unreachable!("the last attempt returns or panics")
     }
 
-    /// What the client under test connects to: the advertised address, so the proxy's when there is one.
+    /// What a client connects to that no proxy stands before.
     pub fn bootstrap_servers(&self) -> String {
-        format!("127.0.0.1:{}", self.setup.client_port(self.ports))
+        format!("127.0.0.1:{}", self.ports.direct)
     }
 
-    /// The address that a proxy forwards to: the broker's own listener for clients.
-    pub fn client_address(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.client)
+    /// A proxy before this broker: a client that is given the proxy's address is told by the broker to come back to it. One at a time.
+    ///
+    /// # Panics
+    /// When the broker's port for the proxy cannot be listened on.
+    pub fn proxy(&self, seed: u64) -> Proxy {
+        let proxy = self.proxy_port.try_clone().and_then(|port| Proxy::on(port, seed));
+        let proxy = proxy.unwrap_or_else(|error| panic!("no proxy before {}: {error}", self.setup));
+        proxy.forward_to(&self.address_behind_proxy());
+        proxy
+    }
+
+    /// What the proxy of this broker forwards to.
+    pub fn address_behind_proxy(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.behind_proxy)
     }
 
     /// The setup that this broker was started with.
@@ -79,9 +93,9 @@ impl RealKafka {
         &self.setup
     }
 
-    /// Kafka's own tools, connected past any proxy.
+    /// Kafka's own tools; no proxy stands before them.
     pub fn tools(&self) -> Tools {
-        Tools::new(self.jars.clone(), self.direct_address())
+        Tools::new(self.jars.clone(), self.bootstrap_servers())
     }
 
     /// Every batch that is physically in a partition's log, in its order, as DumpLogSegments reads it.
@@ -189,9 +203,9 @@ impl RealKafka {
         }
     }
 
-    /// Waits for the listener of the clients and for the one of the tools.
+    /// Waits for both listeners that clients come to.
     async fn until_ready(&self, missing: &mut String) -> Result<(), String> {
-        for port in [self.ports.client, self.ports.direct] {
+        for port in [self.ports.direct, self.ports.behind_proxy] {
             while let Err(reason) = probe::is_ready(port).await {
                 *missing = reason;
                 if !self.is_running() {
@@ -222,10 +236,6 @@ impl RealKafka {
 
     fn process(&self) -> MutexGuard<'_, Option<Watched>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn direct_address(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.direct)
     }
 
     fn data(&self) -> PathBuf {
@@ -269,20 +279,23 @@ impl Drop for Frozen<'_> {
     }
 }
 
-/// Three ports that were free a moment ago, different from each other because they are bound together.
-fn free_ports() -> Ports {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port on the loopback"));
-    let [client, direct, controller] = listeners.each_ref().map(|listener| {
+/// Ports that were free a moment ago, different from each other because they are bound together. The proxy's stays bound.
+fn free_ports() -> (Ports, TcpListener) {
+    let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port on the loopback"));
+    let [direct, behind_proxy, controller, proxy] = listeners.each_ref().map(|listener| {
         listener
             .local_addr()
             .expect("a bound listener has an address")
             .port()
     });
-    Ports {
-        client,
+    let ports = Ports {
         direct,
+        behind_proxy,
+        proxy,
         controller,
-    }
+    };
+    let [_, _, _, proxy_port] = listeners;
+    (ports, proxy_port)
 }
 
 fn remove(folder: &Path) {

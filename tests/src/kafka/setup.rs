@@ -29,16 +29,17 @@ pub struct Setup {
     release: Release,
     transaction_version: Option<u8>,
     properties: BTreeMap<String, String>,
-    advertised_port: Option<u16>,
 }
 
 /// The ports of one broker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ports {
-    /// For the client under test; the one that can be advertised as something else.
-    pub(super) client: u16,
-    /// For Kafka's own tools, never behind a proxy.
+    /// For clients and tools that no proxy stands before.
     pub(super) direct: u16,
+    /// For what comes through a proxy.
+    pub(super) behind_proxy: u16,
+    /// What clients on that one are told to come back to: the proxy's own port.
+    pub(super) proxy: u16,
     /// For the quorum of one.
     pub(super) controller: u16,
 }
@@ -68,7 +69,6 @@ impl Setup {
             release,
             transaction_version: None,
             properties: BTreeMap::new(),
-            advertised_port: None,
         }
     }
 
@@ -90,21 +90,9 @@ impl Setup {
         self
     }
 
-    /// Lets the broker tell its clients this port of 127.0.0.1 instead of its own: the port of a proxy.
-    #[must_use]
-    pub fn advertised_port(mut self, port: u16) -> Self {
-        self.advertised_port = Some(port);
-        self
-    }
-
     /// The release.
     pub fn release(&self) -> Release {
         self.release
-    }
-
-    /// The port that clients are told, given the broker's own.
-    pub(super) fn client_port(&self, ports: Ports) -> u16 {
-        self.advertised_port.unwrap_or(ports.client)
     }
 
     /// What StorageTool must be told besides the properties.
@@ -118,11 +106,11 @@ impl Setup {
     /// The text of `server.properties`: one combined node whose internal topics are small, so that it is ready soon.
     pub(super) fn server_properties(&self, ports: Ports, logs: &Path) -> String {
         let Ports {
-            client,
             direct,
+            behind_proxy,
+            proxy,
             controller,
         } = ports;
-        let advertised = self.client_port(ports);
         let fixed: [(&str, String); 15] = [
             ("process.roles", "broker,controller".into()),
             ("node.id", "1".into()),
@@ -130,18 +118,18 @@ impl Setup {
             (
                 "listeners",
                 format!(
-                    "CLIENT://127.0.0.1:{client},DIRECT://127.0.0.1:{direct},CONTROLLER://127.0.0.1:{controller}"
+                    "DIRECT://127.0.0.1:{direct},PROXIED://127.0.0.1:{behind_proxy},CONTROLLER://127.0.0.1:{controller}"
                 ),
             ),
             (
                 "advertised.listeners",
-                format!("CLIENT://127.0.0.1:{advertised},DIRECT://127.0.0.1:{direct}"),
+                format!("DIRECT://127.0.0.1:{direct},PROXIED://127.0.0.1:{proxy}"),
             ),
             ("controller.listener.names", "CONTROLLER".into()),
             ("inter.broker.listener.name", "DIRECT".into()),
             (
                 "listener.security.protocol.map",
-                "CLIENT:PLAINTEXT,DIRECT:PLAINTEXT,CONTROLLER:PLAINTEXT".into(),
+                "DIRECT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT".into(),
             ),
             ("log.dirs", logs.display().to_string()),
             ("offsets.topic.replication.factor", "1".into()),
@@ -182,24 +170,23 @@ mod tests {
     use super::*;
 
     const PORTS: Ports = Ports {
-        client: 1,
-        direct: 2,
+        direct: 1,
+        behind_proxy: 2,
+        proxy: 9,
         controller: 3,
     };
 
     #[test]
-    fn a_broker_behind_a_proxy_advertises_the_proxy_to_clients_and_itself_to_the_tools() {
-        let setup = Setup::kafka_4_3().advertised_port(9);
-        let text = setup.server_properties(PORTS, Path::new("/data"));
+    fn a_client_that_comes_through_the_proxy_is_told_to_come_back_through_it() {
+        let text = Setup::kafka_4_3().server_properties(PORTS, Path::new("/data"));
         assert!(
-            text.contains("\nlisteners=CLIENT://127.0.0.1:1,DIRECT://127.0.0.1:2,"),
+            text.contains("\nlisteners=DIRECT://127.0.0.1:1,PROXIED://127.0.0.1:2,"),
             "{text}"
         );
         assert!(
-            text.contains("advertised.listeners=CLIENT://127.0.0.1:9,DIRECT://127.0.0.1:2\n"),
+            text.contains("advertised.listeners=DIRECT://127.0.0.1:1,PROXIED://127.0.0.1:9\n"),
             "{text}"
         );
-        assert_eq!(setup.client_port(PORTS), 9);
     }
 
     #[test]

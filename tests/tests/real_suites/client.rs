@@ -1,31 +1,28 @@
 //! The client under test as the suites use it, and what they compare.
 
-use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use kommit::{
-    BrokerAddress, Connector, Delivery, Producer, ProducerConfig, Record, RecordMetadata, SendError,
-    SystemClock, TcpConnector, Transaction, TransactionalProducer,
+    Delivery, Producer, ProducerConfig, Record, RecordMetadata, SendError, Transaction, TransactionalProducer,
 };
-use kommit_network::io::{BoxedRead, BoxedWrite};
 use kommit_tests::kafka::{Reading, RealKafka};
-use kommit_tests::proxy::Proxy;
 
 /// Longer than anything that a suite expects to happen; what exceeds it is a hang.
 pub(crate) const FOREVER: Duration = Duration::from_secs(60);
 
 /// Settings for a transactional producer; tests change single ones.
-pub(crate) fn transactional(kafka: &RealKafka, id: &str) -> kommit::ProducerBuilder {
+pub(crate) fn transactional(bootstrap_servers: String, id: &str) -> kommit::ProducerBuilder {
     ProducerConfig::builder()
-        .bootstrap_servers(kafka.bootstrap_servers())
+        .bootstrap_servers(bootstrap_servers)
         .transactional_id(id)
         .max_block(FOREVER)
 }
 
 /// A transactional producer, ready to begin.
 pub(crate) async fn connect(kafka: &RealKafka, id: &str) -> TransactionalProducer {
-    let config = transactional(kafka, id).build().expect("legal settings");
+    let config = transactional(kafka.bootstrap_servers(), id)
+        .build()
+        .expect("legal settings");
     TransactionalProducer::connect(config)
         .await
         .expect("the coordinator gives an id")
@@ -109,38 +106,4 @@ pub(crate) async fn values_before_sentinel(
         "{expected} values and the sentinel, but before it: {values:?}"
     );
     values
-}
-
-/// Connects to a proxy, whatever address is asked for: so the proxy is between a client and a broker that knows nothing of it.
-#[derive(Debug)]
-pub(crate) struct ThroughProxy {
-    proxy: BrokerAddress,
-    tcp: TcpConnector,
-}
-
-impl ThroughProxy {
-    pub(crate) fn new(proxy: &Proxy) -> Arc<Self> {
-        Arc::new(Self {
-            proxy: BrokerAddress::new("127.0.0.1", proxy.port()),
-            tcp: TcpConnector::default(),
-        })
-    }
-}
-
-#[async_trait::async_trait]
-impl Connector for ThroughProxy {
-    async fn connect(&self, _address: &BrokerAddress) -> io::Result<(BoxedRead, BoxedWrite)> {
-        self.tcp.connect(&self.proxy).await
-    }
-}
-
-/// A proxy before this broker, and the parts that a producer behind it is made of.
-pub(crate) async fn proxy_before(
-    kafka: &RealKafka,
-    seed: u64,
-) -> (Proxy, Arc<dyn Connector>, Arc<SystemClock>) {
-    let proxy = Proxy::bind(seed).await.expect("a free port");
-    proxy.forward_to(&kafka.client_address());
-    let connector = ThroughProxy::new(&proxy);
-    (proxy, connector, Arc::new(SystemClock::start()))
 }

@@ -7,8 +7,7 @@ use kommit_tests::kafka::{Reading, Stage};
 use kommit_tests::proxy::{Direction, Flow};
 
 use crate::client::{
-    FOREVER, all_written, connect, outcomes, proxy_before, put_sentinels, send_to, transactional,
-    values_before_sentinel,
+    FOREVER, all_written, connect, outcomes, put_sentinels, send_to, transactional, values_before_sentinel,
 };
 
 against_each_kafka!(
@@ -53,13 +52,12 @@ async fn a_forced_close_fails_every_delivery_that_waits(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "closed-by-force";
     kafka.tools().create_topic(topic, 3).await;
-    let (proxy, connector, clock) = proxy_before(&kafka, 1).await;
+    let proxy = kafka.proxy(1);
     let config = ProducerConfig::builder()
         .bootstrap_servers(proxy.address())
         .batch_size(1000)
         .build();
-    let producer =
-        Producer::with_connector(config.expect("legal"), connector, clock).expect("no transactional id");
+    let producer = Producer::new(config.expect("legal")).expect("no transactional id");
     producer
         .send(Record::new(topic).value("first"))
         .await
@@ -102,14 +100,12 @@ async fn a_forced_close_ends_a_commit_without_an_answer(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "commit-by-force";
     kafka.tools().create_topic(topic, 1).await;
-    let (proxy, connector, clock) = proxy_before(&kafka, 2).await;
-    let config = transactional(&kafka, topic)
+    let proxy = kafka.proxy(2);
+    let config = transactional(proxy.address(), topic)
         .max_block(Duration::from_secs(2))
         .build()
         .expect("legal");
-    let mut producer = TransactionalProducer::connect_with(config, connector, clock)
-        .await
-        .expect("an id");
+    let mut producer = TransactionalProducer::connect(config).await.expect("an id");
     let transaction = producer.begin().await.expect("idle");
     all_written(send_to(&transaction, topic, 0..1, "in doubt").await).await;
     proxy.set(Direction::ToClient, Flow::Hold);

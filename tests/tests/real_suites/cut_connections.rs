@@ -9,7 +9,7 @@ use kommit_tests::kafka::{Reading, RealKafka, Stage, sequence_faults};
 use kommit_tests::proxy::{Cuts, Direction, Draws, Proxy};
 use tokio::task::AbortHandle;
 
-use crate::client::{FOREVER, SENTINEL, proxy_before, put_sentinels, transactional};
+use crate::client::{FOREVER, SENTINEL, put_sentinels, transactional};
 use crate::each_kafka::draws;
 
 against_each_kafka!(
@@ -82,13 +82,13 @@ async fn two_hundred_thousand_records_through_cut_connections_are_there_once_eac
     let topic = "cut-records";
     kafka.tools().create_topic(topic, PARTITIONS as u32).await;
     let mut draws = draws();
-    let (proxy, connector, clock) = proxy_before(&kafka, draws.below(0..u64::MAX)).await;
+    let proxy = kafka.proxy(draws.below(0..u64::MAX));
     let config = impatient(
         ProducerConfig::builder()
             .bootstrap_servers(proxy.address())
             .batch_size(2_000),
     );
-    let producer = Producer::with_connector(config, connector, clock).expect("no transactional id");
+    let producer = Producer::new(config).expect("no transactional id");
     let cutting = Cutting::start(proxy, draws);
 
     let mut deliveries = Vec::with_capacity(RECORDS);
@@ -171,10 +171,11 @@ async fn transactions_through_cut_connections_are_whole_or_not_there(mut stage: 
     let topic = "cut-transactions";
     kafka.tools().create_topic(topic, PARTITIONS as u32).await;
     let mut draws = draws();
-    let (proxy, connector, clock) = proxy_before(&kafka, draws.below(0..u64::MAX)).await;
-    let config = impatient(transactional(&kafka, topic));
-    let connected = TransactionalProducer::connect_with(config, connector, clock).await;
-    let mut producer = connected.expect("the coordinator gives an id");
+    let proxy = kafka.proxy(draws.below(0..u64::MAX));
+    let config = impatient(transactional(proxy.address(), topic));
+    let mut producer = TransactionalProducer::connect(config)
+        .await
+        .expect("the coordinator gives an id");
     let cutting = Cutting::start(proxy, Draws::from_seed(draws.below(0..u64::MAX)));
 
     let mut known = Vec::new();

@@ -9,33 +9,47 @@ use kommit_tests::proxy::Draws;
 
 /// Makes three tests out of each suite, one for each kind of broker. A suite is an `async fn(Stage)`.
 macro_rules! against_each_kafka {
-    ($($(#[$documentation:meta])* $suite:ident),+ $(,)?) => {$(
+    ($($(#[$documentation:meta])* $suite:ident),+ $(,)?) => {
+        against!([kafka_4_3, kafka_4_3_with_transaction_version_1, kafka_3_9] $($(#[$documentation])* $suite,)+);
+    };
+}
+
+/// The same without the broker that has a new epoch for each transaction: what a suite stages does not exist there.
+macro_rules! against_each_kafka_of_transaction_version_1 {
+    ($($(#[$documentation:meta])* $suite:ident),+ $(,)?) => {
+        against!([kafka_4_3_with_transaction_version_1, kafka_3_9] $($(#[$documentation])* $suite,)+);
+    };
+}
+
+macro_rules! against {
+    ($kinds:tt $($(#[$documentation:meta])* $suite:ident,)+) => {
+        $(against!(@suite $kinds $(#[$documentation])* $suite);)+
+    };
+    (@suite [$($kind:ident),+] $(#[$documentation:meta])* $suite:ident) => {
         $(#[$documentation])*
         mod $suite {
-            use kommit_tests::kafka::Setup;
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn kafka_4_3() {
-                if let Some(stage) = crate::each_kafka::enter(Setup::kafka_4_3()).await {
-                    super::$suite(stage).await;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $kind() {
+                    if let Some(stage) = crate::each_kafka::enter(crate::each_kafka::$kind()).await {
+                        super::$suite(stage).await;
+                    }
                 }
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn kafka_4_3_with_transaction_version_1() {
-                if let Some(stage) = crate::each_kafka::enter(Setup::kafka_4_3().transaction_version(1)).await {
-                    super::$suite(stage).await;
-                }
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn kafka_3_9() {
-                if let Some(stage) = crate::each_kafka::enter(Setup::kafka_3_9()).await {
-                    super::$suite(stage).await;
-                }
-            }
+            )+
         }
-    )+};
+    };
+}
+
+pub(crate) fn kafka_4_3() -> Setup {
+    Setup::kafka_4_3()
+}
+
+pub(crate) fn kafka_4_3_with_transaction_version_1() -> Setup {
+    Setup::kafka_4_3().transaction_version(1)
+}
+
+pub(crate) fn kafka_3_9() -> Setup {
+    Setup::kafka_3_9()
 }
 
 /// How often a coordinator looks for transactions that are over their time: a suite waits for that.

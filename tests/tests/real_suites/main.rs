@@ -11,5 +11,7 @@ mod cut_connections;
 mod fencing;
 mod kafka_tools;
 mod killed_load;
+mod late_requests;
+mod lines;
 mod program;
 mod transactions;

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
-use kommit_tests::kafka::RealKafka;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
@@ -40,27 +39,12 @@ impl Kommit {
     }
 
     /// `kommit load FILE` into the topic of the same name as the transactional id.
-    pub(crate) async fn load(kafka: &RealKafka, file: &Path, topic: &str) -> Self {
+    pub(crate) async fn load(servers: &str, file: &Path, topic: &str, more: &[&str]) -> Self {
         let file = file.display().to_string();
-        let servers = kafka.bootstrap_servers();
-        let arguments = [
-            "load",
-            &file,
-            "--topic",
-            topic,
-            "--transactional-id",
-            topic,
-            "--bootstrap-servers",
-            &servers,
-        ];
-        Self::start(
-            &[
-                &arguments[..],
-                &["--partitions", "6", "--key-separator", "|", "--json"],
-            ]
-            .concat(),
-        )
-        .await
+        let arguments = ["load", &file, "--topic", topic, "--transactional-id", topic];
+        let place = ["--bootstrap-servers", servers, "--partitions", "6"];
+        let form = ["--key-separator", "|", "--json"];
+        Self::start(&[&arguments[..], &place, &form, more].concat()).await
     }
 
     /// `kill -9`.

@@ -126,7 +126,7 @@ async fn a_transaction_over_its_time_is_aborted_and_cannot_be_committed(mut stag
     let kafka = stage.shared().await;
     let topic = "over-time";
     kafka.tools().create_topic(topic, 1).await;
-    let config = transactional(&kafka, topic)
+    let config = transactional(kafka.bootstrap_servers(), topic)
         .transaction_timeout(Duration::from_millis(700))
         .build();
     let mut producer = TransactionalProducer::connect(config.expect("legal"))

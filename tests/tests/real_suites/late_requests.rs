@@ -1,0 +1,290 @@
+//! Requests that the network keeps back and delivers when their sender has long gone on (H01 to H04): the drills of `docs/spec/hazards.md`.
+//!
+//! The proxy cuts the client's connection and brings the request to the broker later, on a connection of its own, as a slow network card or a
+//! paused machine would. The client asks again in the meantime, gets its answer, and is in the middle of something else when the copy comes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use kafka_protocol::messages::{ApiKey, ResponseKind};
+use kommit::{CommitError, TransactionalProducer};
+use kommit_tests::kafka::{Reading, Stage, sequence_faults};
+use kommit_tests::proxy::{Decision, Draws, Proxy, Request, Verdict};
+
+use crate::client::{
+    FOREVER, all_written, outcomes, put_sentinels, send_to, transactional, values_before_sentinel,
+};
+use crate::each_kafka::draws;
+use crate::lines::{Lines, assert_each_line_once};
+use crate::program::Kommit;
+
+against_each_kafka!(
+    /// H01, R6: `kommit load` goes on with its next transaction, and the commit of an earlier one arrives again.
+    late_endtxn_commit,
+    /// H01, R6: the same with aborts, which must not take away what is committed later.
+    late_endtxn_abort,
+    /// H02, R7: a commit without an answer is given up, and must be neither aborted nor mixed up with what comes next.
+    commit_timeout_then_abort,
+    /// H03: a record that was given up arrives behind the marker of its abort.
+    late_produce_after_abort,
+);
+
+against_each_kafka_of_transaction_version_1!(
+    /// H04, R6: a partition joins a transaction that is over, with nobody there who would end it.
+    late_addpartitions,
+);
+
+/// Keeps back every so-many-th of the requests that are chosen, each for a time that is drawn anew.
+fn every(
+    nth: u32,
+    mut times: Draws,
+    is_chosen: impl Fn(&Request) -> bool + Send + 'static,
+) -> impl FnMut(&Request) -> Verdict + Send + 'static {
+    let mut chosen = 0;
+    move |request| {
+        chosen += u32::from(is_chosen(request));
+        if is_chosen(request) && chosen % nth == 0 {
+            Verdict::DeliverLate(Duration::from_millis(times.below(200..700)))
+        } else {
+            Verdict::Pass
+        }
+    }
+}
+
+/// Waits until so many late requests are answered, and returns the error codes of those answers.
+async fn late_codes(proxy: &Proxy, at_least: usize) -> Vec<i16> {
+    let answered = async {
+        while proxy.late_answers().len() < at_least {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(FOREVER, answered)
+        .await
+        .expect("the drill keeps requests back");
+    let codes: Vec<i16> = proxy
+        .late_answers()
+        .iter()
+        .map(|answer| match answer {
+            ResponseKind::EndTxn(answer) => answer.error_code,
+            ResponseKind::AddPartitionsToTxn(answer) => {
+                answer.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code
+            }
+            ResponseKind::Produce(answer) => answer.responses[0].partition_responses[0].error_code,
+            other => panic!("nobody kept {other:?} back"),
+        })
+        .collect();
+    println!("answers to late requests: {codes:?}");
+    codes
+}
+
+async fn late_endtxn_commit(mut stage: Stage) {
+    let kafka = stage.shared().await;
+    let topic = "late-endtxn-commit";
+    let lines = Lines::write(topic, 3_000);
+    let proxy = kafka.proxy(0);
+    proxy.rule(every(5, draws(), |request| {
+        request.end_of_transaction() == Some(Decision::Commit)
+    }));
+
+    let small = ["--records-per-transaction", "50"];
+    let load = Kommit::load(&proxy.address(), &lines.path, topic, &small).await;
+    let ended = load.wait().await;
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    println!("{}", ended.summary());
+    let codes = late_codes(&proxy, 10).await;
+    assert!(
+        codes.iter().any(|code| *code != 0),
+        "none came in the middle of a later transaction: {codes:?}"
+    );
+    assert_each_line_once(&kafka, topic, &lines).await;
+}
+
+async fn late_endtxn_abort(mut stage: Stage) {
+    let kafka = stage.shared().await;
+    let topic = "late-endtxn-abort";
+    kafka.tools().create_topic(topic, 2).await;
+    let proxy = kafka.proxy(0);
+    proxy.rule(every(2, draws(), |request| {
+        request.end_of_transaction() == Some(Decision::Abort)
+    }));
+    let config = transactional(proxy.address(), topic).build().expect("legal");
+    let mut producer = TransactionalProducer::connect(config).await.expect("an id");
+    let mut committed = Vec::new();
+    for number in 0..24 {
+        let aborted = producer.begin().await.expect("idle");
+        all_written(send_to(&aborted, topic, 0..2, "aborted").await).await;
+        aborted.abort().await.expect("aborted");
+
+        // Some of these are under way for as long as an abort is kept back: it comes between two of their records.
+        let value = number.to_string();
+        let whole = producer.begin().await.expect("idle");
+        all_written(send_to(&whole, topic, 0..2, &value).await).await;
+        tokio::time::sleep(Duration::from_millis(if number % 8 == 1 { 700 } else { 0 })).await;
+        all_written(send_to(&whole, topic, 0..2, &value).await).await;
+        whole.commit().await.expect("nothing is wrong with it");
+        committed.extend([value.clone(), value]);
+    }
+    let codes = late_codes(&proxy, 10).await;
+    assert!(codes.iter().any(|code| *code != 0), "{codes:?}");
+    producer.close(FOREVER).await.expect("nothing is open");
+    put_sentinels(&kafka, topic, 0..2).await;
+    for partition in 0..2 {
+        let reading = Reading::committed(topic).partition(partition);
+        let seen = values_before_sentinel(&kafka, reading, committed.len()).await;
+        assert_eq!(seen, committed);
+        let batches = kafka.batches(topic, partition).await;
+        assert_eq!(sequence_faults(&batches), [""; 0]);
+    }
+}
+
+async fn commit_timeout_then_abort(mut stage: Stage) {
+    let kafka = stage.shared().await;
+    let topic = "commit-timeout";
+    kafka.tools().create_topic(topic, 1).await;
+    let proxy = kafka.proxy(0);
+    let upstream = kafka.address_behind_proxy();
+    let mut is_first = true;
+    proxy.rule(move |request| {
+        let is_commit = request.end_of_transaction() == Some(Decision::Commit);
+        if is_commit && std::mem::take(&mut is_first) {
+            return Verdict::DeliverLate(Duration::from_millis(3000));
+        }
+        Verdict::Pass
+    });
+    let config = transactional(proxy.address(), topic)
+        .max_block(Duration::from_millis(1000))
+        .set("reconnect.backoff.max.ms", "100");
+    let mut producer = TransactionalProducer::connect(config.build().expect("legal"))
+        .await
+        .expect("an id");
+    let given_up = producer.begin().await.expect("idle");
+    all_written(send_to(&given_up, topic, 0..1, "given up").await).await;
+    // Nothing can be asked again until the application has given up.
+    proxy.refuse();
+    let outcome = given_up.commit().await;
+    assert!(matches!(outcome, Err(CommitError::InDoubt(_))), "{outcome:?}");
+    // Abort does not exist on it. Dropping it is all that an application without patience can do.
+    drop(outcome);
+    proxy.forward_to(&upstream);
+
+    let next = begin_patiently(&mut producer).await;
+    all_written(send_to(&next, topic, 0..1, "next, first").await).await;
+    let codes = late_codes(&proxy, 1).await;
+    assert_ne!(codes, [0], "it would have committed half of this transaction");
+    all_written(send_to(&next, topic, 0..1, "next, second").await).await;
+    next.abort().await.expect("it is not decided yet");
+    let last = begin_patiently(&mut producer).await;
+    all_written(send_to(&last, topic, 0..1, "last").await).await;
+    last.commit().await.expect("nothing is wrong with it");
+
+    put_sentinels(&kafka, topic, 0..1).await;
+    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 2).await;
+    assert_eq!(seen, ["given up", "last"]);
+}
+
+/// A `begin` waits for the end of the transaction before it, but not longer than `max.block.ms`.
+async fn begin_patiently(producer: &mut TransactionalProducer) -> kommit::Transaction<'_> {
+    let begun = async {
+        while let Err(error) = producer.begin().await.map(drop) {
+            assert!(error.is_retriable(), "{error}");
+        }
+    };
+    tokio::time::timeout(FOREVER, begun)
+        .await
+        .expect("in bounded time");
+    producer.begin().await.expect("nothing was sent since")
+}
+
+async fn late_produce_after_abort(mut stage: Stage) {
+    let kafka = stage.shared().await;
+    let topic = "late-produce";
+    kafka.tools().create_topic(topic, 1).await;
+    let proxy = kafka.proxy(0);
+    let is_kept_back = Arc::new(AtomicBool::new(false));
+    let keep_back = Arc::clone(&is_kept_back);
+    proxy.rule(move |request| {
+        if request.api_key == ApiKey::Produce && keep_back.load(Ordering::Relaxed) {
+            return Verdict::DeliverLate(Duration::from_millis(2000));
+        }
+        Verdict::Pass
+    });
+    let config = transactional(proxy.address(), topic)
+        .request_timeout(Duration::from_millis(1200))
+        .delivery_timeout(Duration::from_millis(1300));
+    let mut producer = TransactionalProducer::connect(config.build().expect("legal"))
+        .await
+        .expect("an id");
+    let expired = producer.begin().await.expect("idle");
+    all_written(send_to(&expired, topic, 0..1, "before").await).await;
+    is_kept_back.store(true, Ordering::Relaxed);
+    let given_up = outcomes(send_to(&expired, topic, 0..1, "given up").await).await;
+    assert!(
+        given_up[0].as_ref().is_err_and(|error| error.may_be_written()),
+        "{given_up:?}"
+    );
+    is_kept_back.store(false, Ordering::Relaxed);
+    match expired.commit().await {
+        // R12: what expired makes a commit impossible.
+        Err(CommitError::MustAbort(failed)) => failed.abort().await.expect("aborted"),
+        other => panic!("a record is missing: {other:?}"),
+    }
+    let codes = late_codes(&proxy, 2).await;
+    assert!(
+        codes.iter().any(|code| *code != 0),
+        "none came behind the abort: {codes:?}"
+    );
+
+    let next = producer.begin().await.expect("idle");
+    all_written(send_to(&next, topic, 0..1, "next").await).await;
+    next.commit().await.expect("nothing is wrong with it");
+    put_sentinels(&kafka, topic, 0..1).await;
+    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 1).await;
+    assert_eq!(seen, ["next"]);
+}
+
+async fn late_addpartitions(mut stage: Stage) {
+    let kafka = stage.shared().await;
+    let topic = "late-addpartitions";
+    kafka.tools().create_topic(topic, 2).await;
+    let proxy = kafka.proxy(0);
+    proxy.rule(every(5, draws(), |request| {
+        request.api_key == ApiKey::AddPartitionsToTxn
+    }));
+    let connect = || {
+        let config = transactional(proxy.address(), topic).transaction_timeout(Duration::from_millis(1500));
+        TransactionalProducer::connect(config.build().expect("legal"))
+    };
+    let mut producer = connect().await.expect("an id");
+    let mut committed = Vec::new();
+    let mut fenced = 0;
+    for number in 0..20 {
+        // H05: a copy that comes between the end of a transaction and the new epoch opens one, in the middle of which the new epoch is asked
+        // for. The coordinator fences this instance then: its safe end.
+        if let Err(error) = producer.begin().await.map(drop) {
+            assert!(error.is_fatal(), "{error}");
+            fenced += 1;
+            producer = connect().await.expect("an id");
+        }
+        let value = number.to_string();
+        let transaction = producer.begin().await.expect("a new instance");
+        send_to(&transaction, topic, 0..2, &value).await;
+        transaction.commit().await.expect("nothing is wrong with it");
+        committed.push(value);
+        // Idle for longer than a request is kept back and a transaction may last: a phantom would be aborted, and the producer fenced.
+        if number % 10 == 9 {
+            tokio::time::sleep(Duration::from_millis(3500)).await;
+        }
+    }
+    let codes = late_codes(&proxy, 4).await;
+    assert!(fenced * 4 <= codes.len(), "fenced {fenced} times");
+    let last = producer.begin().await.expect("no phantom has fenced it");
+    last.abort().await.expect("aborted");
+    producer.close(FOREVER).await.expect("nothing is open");
+    put_sentinels(&kafka, topic, 0..2).await;
+    for partition in 0..2 {
+        let reading = Reading::committed(topic).partition(partition);
+        let seen = values_before_sentinel(&kafka, reading, committed.len()).await;
+        assert_eq!(seen, committed);
+    }
+}
