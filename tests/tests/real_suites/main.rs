@@ -5,6 +5,7 @@
 
 #[macro_use]
 mod each_kafka;
+mod answers;
 mod client;
 mod closing;
 mod cut_connections;
