@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use kommit_accumulator::{Consequence, SendError, SendErrorKind};
 use kommit_network::{ConnectionId, Outcome, Sent};
+use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::NodeId;
-use kommit_txn_manager::{Answer, Batches, CoordinatorType, StateName, TransactionalRequest};
+use kommit_txn_manager::{
+    Answer, Batches, CoordinatorType, RequestKind, ResponseBody, StateName, TransactionalRequest,
+};
 
 use crate::core::SenderCore;
+use crate::pace::FirstAnswer;
 use crate::run_once::fatal;
 use crate::transactional_wire;
 
@@ -141,6 +145,9 @@ impl SenderCore {
     }
 
     fn send_request(&mut self, request: Box<TransactionalRequest>, node: NodeId, now: Now) {
+        if adds_to_transaction(request.kind()) {
+            self.pace.sent(now.instant);
+        }
         match transactional_wire::send(&mut self.network, node, request, now.instant) {
             Ok(()) => self.at_hand = AtHand::WaitingForAnswer,
             Err(request) => self.put_back(request),
@@ -180,6 +187,10 @@ impl SenderCore {
             return self.find_coordinator_and_retry(Box::new(request));
         }
         let Some(txn) = self.txn.as_mut() else { return };
+        let latency = match &result {
+            Outcome::Response { latency, .. } => *latency,
+            _ => Duration::ZERO,
+        };
         let answer = match result {
             Outcome::Response { version, body, .. } => {
                 match transactional_wire::decode(request.kind(), version, body) {
@@ -202,7 +213,25 @@ impl SenderCore {
         if let Some(features) = self.network.finalized_features() {
             txn.features(features_of(features));
         }
+        let kind = request.kind();
+        let first_answer = first_answer(&answer);
         txn.answered(request, answer);
+        match (kind, first_answer) {
+            (RequestKind::EndTxn, _) => self.transaction_ended(latency, now.instant),
+            (_, Some(first_answer)) if adds_to_transaction(kind) => {
+                self.pace.answered(first_answer, now.instant);
+            }
+            (_, Some(_)) => {}
+            (_, None) => self.pace.unanswered(),
+        }
+    }
+
+    /// The markers are on their way, unless the coordinator did not end the transaction after all.
+    fn transaction_ended(&mut self, latency: Duration, now: Instant) {
+        let Some(txn) = self.txn.as_ref() else { return };
+        if let (StateName::Ready, Some(node)) = (txn.state(), txn.coordinator(CoordinatorType::Transaction)) {
+            self.pace.ended(node.id, latency, now);
+        }
     }
 
     /// T-62: what the coordinator speaks decides whether an epoch can be bumped.
@@ -215,6 +244,41 @@ impl SenderCore {
             }
         }
     }
+}
+
+fn adds_to_transaction(kind: RequestKind) -> bool {
+    match kind {
+        RequestKind::AddPartitionsToTxn | RequestKind::AddOffsetsToTxn | RequestKind::TxnOffsetCommit => true,
+        RequestKind::FindCoordinator | RequestKind::InitProducerId | RequestKind::EndTxn => false,
+    }
+}
+
+/// What an answer says about the markers of the last transaction, when it says anything.
+fn first_answer(answer: &Answer) -> Option<FirstAnswer> {
+    let is_too_early = |code: ErrorCode| code == ErrorCode::ConcurrentTransactions;
+    let too_early = match answer {
+        Answer::Response(ResponseBody::AddPartitionsToTxn(body)) => {
+            let mut results = body
+                .results_by_topic_v3_and_below
+                .iter()
+                .flat_map(|topic| &topic.results_by_partition);
+            results.any(|result| is_too_early(result.partition_error_code))
+        }
+        Answer::Response(ResponseBody::AddOffsetsToTxn(body)) => is_too_early(body.error_code),
+        Answer::Response(ResponseBody::TxnOffsetCommit(body)) => {
+            let mut results = body.topics.iter().flat_map(|topic| &topic.partitions);
+            results.any(|result| is_too_early(result.error_code))
+        }
+        Answer::Response(_) => false,
+        Answer::Disconnected | Answer::TimedOut | Answer::VersionMismatch | Answer::Undecodable => {
+            return None;
+        }
+    };
+    Some(if too_early {
+        FirstAnswer::TooEarly
+    } else {
+        FirstAnswer::Given
+    })
 }
 
 fn features_of(features: kommit_network::FinalizedFeatures) -> kommit_txn_manager::FinalizedFeatures {

@@ -13,12 +13,15 @@ use kommit_network::{Acks, ClusterSnapshot, Completed, NetAction, NetEvent, Netw
 use kommit_protocol::backoff::Backoff;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::PartitionIndex;
-use kommit_txn_manager::{FailureReason, Renumbering, Ticket, TransactionManager, TransactionalRequest};
+use kommit_txn_manager::{
+    CoordinatorType, FailureReason, Renumbering, Ticket, TransactionManager, TransactionalRequest,
+};
 
 use crate::at_hand::AtHand;
 use crate::command::{Command, Reply};
 use crate::flush::Flushes;
 use crate::in_flight::InFlight;
+use crate::pace::Pace;
 use crate::phase::Phase;
 use crate::produce_response::ProduceRequest;
 
@@ -82,6 +85,7 @@ pub struct SenderCore {
     pub(crate) txn: Option<TransactionManager>,
     pub(crate) at_hand: AtHand,
     pub(crate) in_flight: InFlight,
+    pub(crate) pace: Pace,
     /// Produce requests that have not come to their end, those of expired batches included.
     pub(crate) unanswered_requests: usize,
     pub(crate) network: Network<Purpose>,
@@ -114,6 +118,7 @@ impl SenderCore {
         tracing::debug!("sender starts");
         Self {
             in_flight: InFlight::new(config.delivery_timeout),
+            pace: Pace::new(),
             unanswered_requests: 0,
             config,
             phase: Phase::Running,
@@ -360,6 +365,15 @@ impl SenderCore {
     /// Where `run()` stands.
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// The pause behind a transaction that ends now, learned from those before (a metric).
+    pub fn transaction_pause(&self) -> Duration {
+        let coordinator = self
+            .txn
+            .as_ref()
+            .and_then(|txn| txn.coordinator(CoordinatorType::Transaction));
+        coordinator.map_or(Duration::ZERO, |node| self.pace.pause(node.id))
     }
 
     /// A ticket for a call that the core makes itself and that nobody waits for.

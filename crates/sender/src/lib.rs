@@ -6,7 +6,8 @@
 //! Reading order: `command` (what the application can ask), `core` (the parts and how they are fed), `phase` (main loop, drain,
 //! abort, forced close, close), `run_once`, `at_hand` (the transactional request that is under way), `producer_data` (ready,
 //! connect, drain, mute, expire, send), `produce_response` and `produce_outcome` (what an answer means), `in_flight`, `gap`
-//! (partitions that stop behind a record of unknown fate), and at last `driver`, the only place that knows tokio.
+//! (partitions that stop behind a record of unknown fate), `pace` (the pause between two transactions), and at last `driver`, the
+//! only place that knows tokio.
 
 mod at_hand;
 mod command;
@@ -16,6 +17,7 @@ mod flush;
 mod gap;
 mod gate;
 mod in_flight;
+mod pace;
 mod phase;
 mod produce_outcome;
 mod produce_response;

@@ -22,6 +22,7 @@ use kommit_txn_manager::{self as txn, BatchFailure as FailedBatch, BatchId, Fail
 
 use crate::core::{Order, Purpose, SenderCore};
 use crate::gate::{batch_id, stamp_of};
+use crate::pace::FirstAnswer;
 use crate::produce_outcome::{ProduceAction, Proof, Situation, produce_action, proof_of};
 use crate::producer_data::NodeBatches;
 
@@ -170,9 +171,10 @@ impl SenderCore {
             .network
             .send_produce(node, &envelope, limits, purpose, now.instant);
         self.unanswered_requests += 1;
+        self.pace.sent(now.instant);
         if let Err(Purpose::Produce(request)) = refused {
             self.unanswered_requests -= 1;
-            // The node took no request although it was ready a moment ago: the batches go back untouched.
+            // The node took no request although it was ready a moment ago: the batches go back as a retry.
             self.end_all(request, &Verdict::not_sent(), now);
         }
     }
@@ -247,6 +249,7 @@ impl SenderCore {
         };
         self.network
             .throttle_produce(connection, version, response.throttle_time_ms, now.instant);
+        self.pace.answered(FirstAnswer::Given, now.instant);
         let mut hints = Vec::new();
         let mut answers = answers_by_partition(&request.topics, response.responses);
         for batch in request.batches {
@@ -414,6 +417,7 @@ impl SenderCore {
 
     /// R6: a copy of the request may still be on its way, unless not one byte of it was written.
     fn note_unanswered(&mut self, sent: Sent) {
+        self.pace.unanswered();
         if let (Sent::MayBeWritten, Some(txn)) = (sent, self.txn.as_mut()) {
             txn.note_unanswered();
         }

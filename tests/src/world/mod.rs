@@ -64,11 +64,19 @@ impl World {
 
     /// As [`World::seeded`], with several brokers; their ids are 1, 2, 3 …
     pub fn with_brokers(seed: u64, brokers: u16) -> Self {
-        let config = BrokerConfig {
+        Self::with_cluster(BrokerConfig {
             nodes: brokers,
-            port: link::FIRST_PORT,
             seed,
             ..BrokerConfig::default()
+        })
+    }
+
+    /// A world with this cluster, whose seed is the world's; its ports are the world's own.
+    pub fn with_cluster(config: BrokerConfig) -> Self {
+        let seed = config.seed;
+        let config = BrokerConfig {
+            port: link::FIRST_PORT,
+            ..config
         };
         Self {
             state: Rc::new(RefCell::new(State::new(seed, BrokerCore::new(config)))),

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use kommit_protocol::units::{Offset, TopicPartition};
 use kommit_sender::{Command, Phase};
@@ -138,6 +139,11 @@ impl Producer {
     /// Whether its sender has ended.
     pub fn is_closed(&self) -> bool {
         self.phase() == Phase::Closed
+    }
+
+    /// The pause behind a transaction that ends now.
+    pub fn transaction_pause(&self) -> Duration {
+        self.state.borrow().transaction_pause(self.index)
     }
 
     /// Where its sender stands.

@@ -1,5 +1,6 @@
 //! The tokio task around the core: feed, turn, carry out, wait. It has no policy, and every loop in it has a bound.
 
+mod alarm;
 mod handle;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::command::Reply;
 use crate::core::{Actions, SenderCore};
 use crate::phase::Phase;
 
+use alarm::{Alarm, TICK};
 use handle::Shared;
 pub use handle::{Parts, PendingReply, SenderGone, SenderHandle};
 
@@ -75,6 +77,7 @@ pub struct Driver {
     cluster: watch::Sender<Arc<ClusterSnapshot>>,
     waiting: BTreeMap<Ticket, oneshot::Sender<Reply>>,
     actions: Actions,
+    alarm: Alarm,
 }
 
 impl Driver {
@@ -93,6 +96,7 @@ impl Driver {
             cluster,
             waiting: BTreeMap::new(),
             actions: Actions::default(),
+            alarm: Alarm::default(),
         }
     }
 
@@ -139,12 +143,15 @@ impl Driver {
 
     /// Waits for an event, a ring, or `due`; takes over what has come.
     async fn wait(&mut self, due: Instant) {
-        let pause = due.saturating_since(self.shared.clock.now().instant);
+        let now = self.shared.clock.now().instant;
+        let pause = due.saturating_since(now);
+        let is_short = pause < TICK && self.core.holds_transaction_until(now).is_some();
         tokio::select! {
             biased;
             Some(event) = self.events.recv() => self.take_over(event),
             () = self.shared.wake.notified() => {}
-            () = tokio::time::sleep(pause), if !due.is_never() => {}
+            () = self.alarm.ring(due, pause), if is_short => {}
+            () = tokio::time::sleep(pause), if !due.is_never() && !is_short => {}
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use kommit_accumulator::{
     Accumulator, AppendRefusal, Delivery, GateReason, GateState, RecordRef, TransactionNumber, accumulator,
@@ -206,6 +207,11 @@ impl State {
             .core
             .as_ref()
             .map_or(Phase::Closed, SenderCore::phase)
+    }
+
+    pub(crate) fn transaction_pause(&self, producer: usize) -> Duration {
+        let core = self.producers[producer].core.as_ref();
+        core.map_or(Duration::ZERO, SenderCore::transaction_pause)
     }
 
     /// Feed, turn, carry out: what the driver does.

@@ -1,0 +1,72 @@
+//! The pause between a transaction and the next, whose markers are still being written.
+
+use std::time::Duration;
+
+use kommit_broker::BrokerConfig;
+use kommit_broker::coordinator::interface::TransactionVersion;
+use kommit_tests::world::{Producer, World, committed, waiting};
+
+const MILLI: Duration = Duration::from_millis(1);
+/// Longer than a round trip of the world, so that whoever comes at once comes too early.
+const MARKERS: Duration = Duration::from_millis(4);
+
+fn world(transaction_version: TransactionVersion, marker_delay: Duration) -> World {
+    let config = BrokerConfig {
+        transaction_version,
+        marker_delay,
+        seed: 31,
+        ..BrokerConfig::default()
+    };
+    World::with_cluster(config).topic("orders", 1)
+}
+
+/// One record per transaction, one transaction behind the other; how long each took.
+fn back_to_back(world: &World, producer: &Producer, count: usize) -> Vec<Duration> {
+    let one = |_| {
+        let begun = world.now();
+        producer.begin();
+        producer.send("orders", 0, "a");
+        let commit = producer.commit();
+        while commit.outcome() == waiting() {
+            world.run_for(MILLI / 10);
+        }
+        assert_eq!(commit.outcome(), committed());
+        world.now() - begun
+    };
+    (0..count).map(one).collect()
+}
+
+/// T-74: with version 2 the broker holds back whoever comes before the markers for 20 ms. The producer learns how long they take.
+#[test]
+fn transactions_of_version_2_wait_for_the_markers_and_not_for_the_broker() {
+    let world = world(TransactionVersion::V2, MARKERS);
+    let producer = world.transactional("t-1");
+    let took = back_to_back(&world, &producer, 60);
+    assert!(took[..10].iter().any(|took| *took > 20 * MILLI), "{took:?}");
+    let held_back = took[20..].iter().filter(|took| **took > 20 * MILLI).count();
+    assert!(held_back <= 2, "{took:?}");
+    let pause = producer.transaction_pause();
+    assert!((MILLI..5 * MILLI).contains(&pause), "{pause:?}");
+}
+
+/// T-74: with version 1 the coordinator says so itself, and the first back-off is a millisecond.
+#[test]
+fn transactions_of_version_1_come_again_soon() {
+    let world = world(TransactionVersion::V1, MARKERS);
+    let producer = world.transactional("t-1");
+    let took = back_to_back(&world, &producer, 60);
+    assert!(took.iter().all(|took| *took < 15 * MILLI), "{took:?}");
+    let pause = producer.transaction_pause();
+    assert!((Duration::from_nanos(1)..=MILLI).contains(&pause), "{pause:?}");
+}
+
+/// A producer whose application is slower than the markers never waits for them.
+#[test]
+fn an_application_that_takes_its_time_never_waits() {
+    let world = world(TransactionVersion::V2, MARKERS);
+    let producer = world.transactional("t-1");
+    back_to_back(&world, &producer, 10);
+    world.run_for(30 * MILLI);
+    let took = back_to_back(&world, &producer, 1);
+    assert!(took[0] < 6 * MILLI, "{took:?}");
+}
