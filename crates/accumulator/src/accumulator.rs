@@ -261,7 +261,8 @@ impl Accumulator {
         entry: Entry<'_>,
         follow: Follow,
     ) -> Result<Delivery, NotAppended> {
-        let (sticky, batch_size, draw) = (topic.sticky(), self.config.batch_size, || topic.draw());
+        let (sticky, batch_size) = (topic.sticky(), self.config.batch_size);
+        let draw = || topic.draw(self.config.sticky_choice);
         let partition = sticky.current(topic.partition_count(), draw);
         let queue = topic.queue(partition);
         let appended = queue.append(record, page, entry, |fill| {

@@ -30,6 +30,8 @@ pub struct AccumulatorConfig {
     pub compression_level: Option<i32>,
     /// `partitioner.class` and `partitioner.ignore.keys`.
     pub partitioning: Partitioning,
+    /// `partitioner.adaptive.partitioning.enable` and `partitioner.availability.timeout.ms`.
+    pub sticky_choice: StickyChoice,
     /// Where all choices by chance begin: sticky partitions and jitter.
     pub seed: u64,
 }
@@ -59,6 +61,7 @@ impl Default for AccumulatorConfig {
             compression: Compression::None,
             compression_level: None,
             partitioning: Partitioning::default(),
+            sticky_choice: StickyChoice::default(),
             seed: 0,
         }
     }
@@ -77,4 +80,33 @@ pub enum Partitioning {
     RoundRobin,
     /// The application's own choice.
     Custom(Arc<dyn Partitioner>),
+}
+
+/// Which partition records without a key stick to next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StickyChoice {
+    /// Any one that has a leader, all equally probable.
+    Uniform,
+    /// One that has a leader, the more probable the fewer batches wait for it (KIP-794, A-28).
+    Adaptive {
+        /// A partition with waiting batches is left out when its leader has taken nothing for longer than this.
+        availability_timeout: Option<Duration>,
+    },
+}
+
+impl StickyChoice {
+    pub(crate) fn availability_timeout(self) -> Option<Duration> {
+        match self {
+            Self::Uniform => None,
+            Self::Adaptive { availability_timeout } => availability_timeout,
+        }
+    }
+}
+
+impl Default for StickyChoice {
+    fn default() -> Self {
+        Self::Adaptive {
+            availability_timeout: None,
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Records in, batches out, within a fixed memory.
 //!
 //! Two halves, made by [`accumulator()`]. The [`Accumulator`] is shared by the tasks that send: `gate` (may a record enter),
-//! `partitioner` and `topic` (where does it go), `accumulator` and `queue` (into which batch), `ratio` (how full), `pool` (in which memory), `doorbell`
+//! `partitioner`, `load` and `topic` (where does it go), `accumulator` and `queue` (into which batch), `ratio` (how full), `pool` (in which memory), `doorbell`
 //! (who must know). The [`Drainer`] belongs to the sender core: which partitions are ready, in which order batches leave, and how they end.
 //! Between them: `batch` and `stamped` (the stages of a batch), `split` (one that was too large), `completion` and `error` (what the sender
 //! of a record gets).
@@ -18,6 +18,7 @@ mod error;
 mod gate;
 mod in_flight;
 mod incomplete;
+mod load;
 mod partitioner;
 mod pool;
 mod queue;
@@ -30,9 +31,9 @@ mod topic;
 pub use accumulator::{Accumulator, AppendRefusal, accumulator};
 pub use batch::RecordRef;
 pub use completion::{BatchFailure, BatchWatch, Delivery, RecordMetadata, Settled};
-pub use config::{AccumulatorConfig, Partitioning};
+pub use config::{AccumulatorConfig, Partitioning, StickyChoice};
 pub use drainer::{
-    Completing, DrainGate, Drained, Drainer, ExpiredBatch, GivenUp, Leader, Left, Ready, RestampRefusal,
+    Completing, DrainGate, Drained, Drainer, ExpiredBatch, GivenUp, Leader, Left, Pace, Ready, RestampRefusal,
 };
 pub use error::{Consequence, Fate, Progress, SendError, SendErrorKind};
 pub use gate::{GateReason, GateState, SendGate, TransactionNumber};

@@ -4,7 +4,6 @@
 //! it out, leaves a placeholder, and puts the closed batch in its place. Batches that wait for a retry are not here; the core keeps them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use kommit_protocol::batch::Compression;
@@ -15,6 +14,7 @@ use crate::batch::{ClosedBatch, Codec, OpenBatch, RecordRef};
 use crate::completion::{BatchCompletion, BatchFailure, BatchOutcome, Delivery, Promise};
 use crate::gate::{GateReason, SendGate, TransactionNumber};
 use crate::incomplete::Incomplete;
+use crate::load::PartitionLoad;
 use crate::pool::Page;
 use crate::ratio::{CompressionRatio, Sizing};
 
@@ -23,10 +23,8 @@ use crate::ratio::{CompressionRatio, Sizing};
 pub(crate) struct PartitionQueue {
     topic_partition: TopicPartition,
     index: OnceLock<PartitionIndex>,
-    available: AtomicBool,
+    load: PartitionLoad,
     ratio: Arc<CompressionRatio>,
-    /// Changes only under the lock of `state`.
-    stopped: AtomicBool,
     state: Mutex<QueueState>,
 }
 
@@ -169,9 +167,8 @@ impl PartitionQueue {
         Self {
             topic_partition: TopicPartition { topic, partition },
             index: OnceLock::new(),
-            available: AtomicBool::new(true),
+            load: PartitionLoad::default(),
             ratio,
-            stopped: AtomicBool::new(false),
             state: Mutex::new(state),
         }
     }
@@ -194,13 +191,9 @@ impl PartitionQueue {
         &self.ratio
     }
 
-    /// Whether it is worth choosing: it has a leader and takes records.
-    pub(crate) fn is_available(&self) -> bool {
-        self.available.load(Ordering::Relaxed) && !self.stopped.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_available(&self, available: bool) {
-        self.available.store(available, Ordering::Relaxed);
+    /// What choices among partitions know of this one.
+    pub(crate) fn load(&self) -> &PartitionLoad {
+        &self.load
     }
 
     /// Writes a record into the open batch, or into a new one on `page`. `may_stay` is asked whether this is still the right partition.
@@ -215,12 +208,13 @@ impl PartitionQueue {
         let mut appended = Appended::nothing(NotAppended::Moved);
         if let Err(reason) = entry.gate.check(entry.transaction) {
             appended.result = Err(NotAppended::Refused(reason));
-        } else if self.stopped.load(Ordering::Relaxed) {
+        } else if self.load.is_stopped() {
             appended.result = Err(NotAppended::Stopped(self.topic_partition.partition));
         } else if may_stay(state.fill()) {
             state.append(self, record, page, entry, &mut appended);
         }
         appended.fill = state.fill();
+        self.load.set_queued(state.length());
         appended
     }
 
@@ -231,6 +225,7 @@ impl PartitionQueue {
             state.fill_place(batch);
             return state.ring();
         };
+        self.load.set_queued(state.length());
         drop(state);
         batch.completion().settle(BatchOutcome::Failed(failure));
         // Only now: the core that answers this ring must find the batch settled.
@@ -248,6 +243,7 @@ impl PartitionQueue {
     pub(crate) fn take_first(&self, limit: Option<usize>) -> (Result<Taken, NotTaken>, Front) {
         let mut state = self.lock();
         let taken = state.take_first(limit);
+        self.load.set_queued(state.length());
         (taken, state.front())
     }
 
@@ -260,6 +256,7 @@ impl PartitionQueue {
         {
             taken.push(batch);
         }
+        self.load.set_queued(state.length());
         state.front()
     }
 
@@ -267,7 +264,7 @@ impl PartitionQueue {
     pub(crate) fn stop(&self, failure: &BatchFailure, taken: &mut Vec<Taken>) -> Front {
         {
             let _no_append = self.lock();
-            self.stopped.store(true, Ordering::Relaxed);
+            self.load.set_stopped(true);
         }
         self.take_all(failure, taken)
     }
@@ -275,7 +272,7 @@ impl PartitionQueue {
     /// H07: takes records again.
     pub(crate) fn resume(&self) {
         let _no_append = self.lock();
-        self.stopped.store(false, Ordering::Relaxed);
+        self.load.set_stopped(false);
     }
 
     /// takes everything. A batch that is being closed stays, and gets `failure` as its outcome when it comes back.
@@ -291,6 +288,7 @@ impl PartitionQueue {
             }
         }
         taken.extend(state.open.take().map(Taken::Open));
+        self.load.set_queued(state.length());
         state.front()
     }
 
@@ -429,6 +427,11 @@ impl QueueState {
             },
             (None, None) => Front::Empty,
         }
+    }
+
+    /// How many batches are queued.
+    fn length(&self) -> usize {
+        self.full.len() + usize::from(self.open.is_some())
     }
 
     fn fill(&self) -> Fill {

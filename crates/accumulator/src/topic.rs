@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use kommit_protocol::units::PartitionId;
 
 use crate::accumulator::AppendRefusal;
-use crate::config::Partitioning;
+use crate::config::{Partitioning, StickyChoice};
+use crate::load::least_loaded;
 use crate::partitioner::{Partitions, Sticky, partition_of_key};
 use crate::queue::PartitionQueue;
 use crate::random::{SharedRandom, mixed};
@@ -96,7 +97,9 @@ impl TopicQueues {
     /// Tells which partitions have a leader, for the choices that prefer those. To be called with every new metadata snapshot.
     pub fn set_available(&self, is_available: impl Fn(PartitionId) -> bool) {
         for queue in &self.queues {
-            queue.set_available(is_available(queue.topic_partition().partition));
+            queue
+                .load()
+                .set_has_leader(is_available(queue.topic_partition().partition));
         }
     }
 
@@ -148,8 +151,21 @@ impl TopicQueues {
         &self.choices.sticky
     }
 
+    /// The partition that unkeyed records stick to next.
+    pub(crate) fn draw(&self, choice: StickyChoice) -> u32 {
+        let weighted = match choice {
+            StickyChoice::Uniform => None,
+            StickyChoice::Adaptive { .. } => {
+                let loads = self.queues.iter().map(|queue| queue.load());
+                least_loaded(loads, |total| self.choices.random.below(total))
+            }
+        };
+        let chosen = weighted.and_then(|position| u32::try_from(position).ok());
+        chosen.unwrap_or_else(|| self.draw_uniformly())
+    }
+
     /// uniform among the partitions with a leader, else among all.
-    pub(crate) fn draw(&self) -> u32 {
+    fn draw_uniformly(&self) -> u32 {
         let count = self.partition_count();
         let random = || self.choices.random.below(count);
         // Almost always the first draw is available; repeating it keeps the choice uniform without a list.
@@ -194,7 +210,7 @@ impl TopicQueues {
     }
 
     fn has_leader(&self, partition: u32) -> bool {
-        self.queue(partition).is_available()
+        self.queue(partition).load().is_available()
     }
 }
 
@@ -207,7 +223,7 @@ impl Partitions for TopicQueues {
         let position = usize::try_from(partition.0).ok();
         position
             .and_then(|position| self.queues.get(position))
-            .is_some_and(|queue| queue.is_available())
+            .is_some_and(|queue| queue.load().is_available())
     }
 }
 

@@ -6,11 +6,14 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use kommit_accumulator::{
-    AccumulatorConfig, AppendRefusal, Partitioner, Partitioning, Partitions, RecordRef, murmur2,
+    AccumulatorConfig, AppendRefusal, Leader, Pace, Partitioner, Partitioning, Partitions, RecordRef,
+    StickyChoice, murmur2,
 };
-use kommit_protocol::units::PartitionId;
-use support::{BATCH_SIZE, Scene, config, record, scene, scene_with};
+use kommit_protocol::units::{NodeId, PartitionId};
+use support::{BATCH_SIZE, NODE, Scene, config, record, scene, scene_with};
 
 fn placed(scene: &Scene, record: &RecordRef<'_>) -> i32 {
     scene.send_record(None, record).topic_partition().partition.0
@@ -105,6 +108,109 @@ fn without_leaders_all_partitions_are_used() {
     scene.topic.set_available(|_| false);
     let placed: BTreeSet<i32> = (0..300).map(|_| placed(&scene, &record(b"x"))).collect();
     assert_eq!(placed.len(), 3);
+}
+
+/// A scene of three partitions with room for many batches.
+fn choosing(sticky_choice: StickyChoice) -> Scene {
+    let config = AccumulatorConfig {
+        buffer_memory: 10_000 * BATCH_SIZE,
+        sticky_choice,
+        ..config()
+    };
+    scene_with(3, config)
+}
+
+/// Where a thousand unkeyed records go, and with them about 200 batches.
+fn spread(scene: &Scene) -> [usize; 3] {
+    let mut counts = [0; 3];
+    for _ in 0..1_000 {
+        counts[usize::try_from(placed(scene, &record(b"x"))).unwrap()] += 1;
+    }
+    counts
+}
+
+fn queue_batches(scene: &Scene, partition: i32, batches: usize) {
+    for _ in 0..batches {
+        drop(scene.send(partition, b"x"));
+        scene.fill_batch(partition);
+    }
+}
+
+/// unkeyed records prefer partitions with short queues; what waits to be sent again is part of the queue.
+#[test]
+fn unkeyed_records_avoid_long_queues() {
+    let adaptive = StickyChoice::default();
+    let mut scene = choosing(adaptive);
+    queue_batches(&scene, 0, 400);
+    let counts = spread(&scene);
+    // The weights begin with 1, 401 and 401: the first partition is hardly ever chosen.
+    assert!(counts[0] < 50 && counts[1] > 300 && counts[2] > 300, "{counts:?}");
+
+    while let Some(batch) = scene.sent().pop() {
+        scene.drainer.complete(batch, None, None);
+    }
+    let counts = spread(&scene);
+    assert!(counts.iter().all(|count| *count > 150), "{counts:?}");
+}
+
+/// without adaptive partitioning queues do not matter.
+#[test]
+fn a_uniform_choice_ignores_queues() {
+    let scene = choosing(StickyChoice::Uniform);
+    queue_batches(&scene, 0, 400);
+    let counts = spread(&scene);
+    assert!(counts.iter().all(|count| *count > 150), "{counts:?}");
+}
+
+/// unkeyed records go around what waits for a node that takes nothing, until it takes something again.
+#[test]
+fn unkeyed_records_go_around_a_stalled_node() {
+    let slow = NodeId(2);
+    let mut scene = choosing(StickyChoice::Adaptive {
+        availability_timeout: Some(Duration::from_secs(1)),
+    });
+    scene.leaders.insert(
+        0,
+        Leader {
+            node: slow,
+            epoch: None,
+        },
+    );
+    queue_batches(&scene, 0, 1);
+    let look = |scene: &mut Scene, pace| {
+        scene.ready();
+        let now = scene.instant();
+        scene.drainer.note_pace(slow, pace, now);
+        scene.drainer.note_pace(NODE, Pace::Taking, now);
+    };
+    look(&mut scene, Pace::Waiting);
+    assert!(spread(&scene)[0] > 150, "it has not been waiting for long");
+    scene.pass(Duration::from_secs(1));
+    look(&mut scene, Pace::Waiting);
+    assert!(spread(&scene)[0] > 150, "exactly as long as it may");
+    scene.pass(Duration::from_millis(1));
+    look(&mut scene, Pace::Waiting);
+    drop(scene.send(0, b"named"));
+    let stalled = spread(&scene);
+    // The batch that the records stuck to when the node was found out may still be filled.
+    assert!(stalled[0] < 10, "{stalled:?}");
+    look(&mut scene, Pace::Taking);
+    let counts = spread(&scene);
+    assert!(counts[0] > 100, "{counts:?}");
+}
+
+/// without the timeout nobody keeps the time of a node.
+#[test]
+fn without_its_timeout_a_stalled_node_is_used() {
+    let mut scene = choosing(StickyChoice::default());
+    queue_batches(&scene, 0, 1);
+    for seconds in [0, 100] {
+        scene.pass(Duration::from_secs(seconds));
+        scene.ready();
+        let now = scene.instant();
+        scene.drainer.note_pace(NODE, Pace::Waiting, now);
+    }
+    assert!(spread(&scene)[0] > 150);
 }
 
 /// C-23: `partitioner.ignore.keys` places keyed records like unkeyed ones.

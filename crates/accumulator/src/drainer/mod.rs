@@ -3,12 +3,13 @@
 //! Every operation costs what it finds to do, never the number of partitions; flush, abort and close are the exceptions. Reads no clock,
 //! waits for nothing, and asks a gate for everything that has to do with identities, sequences and transactions.
 //!
-//! Reading order: `lane` (one partition), `ready` (A-34 … A-42), `drain` (A-43 … A-54), `split` (A-74 … A-79), `end` (expiry, abort:
-//! A-69 … … A-86), `stop` (partitions behind a gap: H07).
+//! Reading order: `lane` (one partition), `ready` (A-34 … A-42), `pace`, `drain` (A-43 … A-54), `split` (A-74 … A-79), `end`
+//! (expiry, abort: A-69 … … A-86), `stop` (partitions behind a gap: H07).
 
 mod drain;
 mod end;
 mod lane;
+mod pace;
 mod ready;
 mod split;
 mod stop;
@@ -32,6 +33,8 @@ pub use drain::{DrainGate, Drained, Left};
 pub use end::ExpiredBatch;
 pub use lane::Leader;
 use lane::{Lane, Listed, Mute, Retry, Urgency, Waiting};
+use pace::NodePace;
+pub use pace::Pace;
 pub use ready::Ready;
 pub use stop::GivenUp;
 
@@ -69,6 +72,8 @@ pub struct Drainer {
     unassigned: VecDeque<PartitionIndex>,
     /// Ready partitions in the order in which their leader serves them.
     nodes: BTreeMap<NodeId, VecDeque<PartitionIndex>>,
+    /// How the nodes took what was ready for them.
+    paces: BTreeMap<NodeId, NodePace>,
     /// When unready partitions become ready, one entry per partition at most.
     timers: BTreeSet<(Instant, PartitionIndex)>,
     /// The partitions among `timers` whose first batch waits for a retry.
@@ -94,6 +99,7 @@ impl Drainer {
             reported: Vec::new(),
             unassigned: VecDeque::new(),
             nodes: BTreeMap::new(),
+            paces: BTreeMap::new(),
             timers: BTreeSet::new(),
             backing_off: BTreeSet::new(),
             expiries: BTreeSet::new(),
@@ -324,6 +330,7 @@ impl Drainer {
     fn rearm(&mut self, partition: PartitionIndex) {
         let (linger, timeout) = (self.shared.config.linger, self.shared.config.delivery_timeout);
         let lane = self.lane(partition);
+        lane.queue.load().set_retries(lane.retries.len());
         let due = lane.due(linger, Urgency::Ordinary);
         let expiry = lane.expires(timeout);
         self.set_expiry(partition, expiry);

@@ -132,7 +132,10 @@ impl Drainer {
             self.note_leader(partition, current);
             match current {
                 Some(current) => {
-                    self.lane(partition).listed = Listed::OnNode;
+                    let is_stalled = self.is_stalled(current.node);
+                    let lane = self.lane(partition);
+                    lane.listed = Listed::OnNode;
+                    lane.queue.load().set_stalled(is_stalled);
                     self.nodes.entry(current.node).or_default().push_back(partition);
                 }
                 None => {
