@@ -445,6 +445,7 @@ fn parts(config: &ProducerConfig, clock: &dyn Clock) -> Parts {
             retry_backoff,
             max_request_size: config.max_request_size,
             partitioning: config.partitioning.clone(),
+            sticky_choice: config.sticky_choice,
             compression: config.compression,
             compression_level: config.compression_level,
             seed,

@@ -19,7 +19,7 @@ pub use error::{
     AbortError, BeginError, CloseError, CommitError, ConnectError, DeadProducer, Fate, FlushError, GapError,
     OffsetsError, SendError, SendErrorKind, TransactionFailed, TrySendError,
 };
-pub use kommit_accumulator::{Delivery, Partitioner, Partitioning, Partitions, RecordMetadata};
+pub use kommit_accumulator::{Delivery, Partitioner, Partitioning, Partitions, RecordMetadata, StickyChoice};
 pub use kommit_network::io::{Connector, TcpConnector};
 pub use kommit_network::{BrokerAddress, RecoveryStrategy};
 pub use kommit_protocol::batch::Compression;

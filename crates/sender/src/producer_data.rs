@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kommit_accumulator::{Fate, Leader, Left, Progress, SendError, SendErrorKind, Stamp, StampedBatch};
+use kommit_accumulator::{Fate, Leader, Left, Pace, Progress, SendError, SendErrorKind, Stamp, StampedBatch};
 use kommit_network::ClusterSnapshot;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::{NodeId, PartitionIndex, TopicPartition};
@@ -55,11 +55,14 @@ impl SenderCore {
         let mut not_ready_until = Instant::NEVER;
         let mut able = Vec::with_capacity(nodes.len());
         for &node in nodes {
-            if self.network.ready(node, now.instant) {
+            let pace = if self.network.ready(node, now.instant) {
                 able.push(node);
+                Pace::Taking
             } else {
                 not_ready_until = not_ready_until.min(self.network.poll_deadline(node, now.instant));
-            }
+                Pace::Waiting
+            };
+            self.drainer.note_pace(node, pace, now.instant);
         }
         (able, not_ready_until)
     }

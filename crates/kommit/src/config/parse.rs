@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kommit_accumulator::{Partitioner, Partitioning};
+use kommit_accumulator::{Partitioner, Partitioning, StickyChoice};
 use kommit_network::{BrokerAddress, RecoveryStrategy};
 use kommit_protocol::batch::Compression;
 use kommit_txn_manager::{Fencing, OnGap};
@@ -56,6 +56,7 @@ fn values(
         max_request_size: given.bytes(Key::MaxRequestSize, 1_048_576, MAX_I32)?,
         max_in_flight: usize::try_from(given.number(Key::MaxInFlight, 5, 1..=MAX_I32)?).unwrap_or(usize::MAX),
         partitioning: partitioning(given, partitioner, warnings)?,
+        sticky_choice: sticky_choice(given)?,
         compression,
         compression_level,
         retry_backoff: pair(given, (Key::RetryBackoff, 100), (Key::RetryBackoffMax, 1_000))?,
@@ -230,6 +231,19 @@ fn metadata_recovery(given: &Given<'_>) -> Result<RecoveryStrategy, ConfigError>
     }
 }
 
+/// C-21, C-22.
+fn sticky_choice(given: &Given<'_>) -> Result<StickyChoice, ConfigError> {
+    let timeout = given.millis(Key::AvailabilityTimeout, 0, i64::MAX)?;
+    let adaptive = StickyChoice::Adaptive {
+        availability_timeout: (!timeout.is_zero()).then_some(timeout),
+    };
+    if given.switch(Key::AdaptivePartitioning, true)? {
+        Ok(adaptive)
+    } else {
+        Ok(StickyChoice::Uniform)
+    }
+}
+
 /// Keys that are checked as Kafka checks them, although nothing here follows them (yet).
 fn without_effect(given: &Given<'_>, warnings: &mut Warnings) -> Result<(), ConfigError> {
     let told = |key: Key, why: &str, warnings: &mut Warnings| {
@@ -237,21 +251,6 @@ fn without_effect(given: &Given<'_>, warnings: &mut Warnings) -> Result<(), Conf
             warnings.warn(given.spelling(key), why);
         }
     };
-    // C-21, C-22
-    if given.switch(Key::AdaptivePartitioning, true)? {
-        told(
-            Key::AdaptivePartitioning,
-            "sticky partitions are chosen evenly; queue lengths are not looked at yet",
-            warnings,
-        );
-    }
-    if given.number(Key::AvailabilityTimeout, 0, 0..=i64::MAX)? > 0 {
-        told(
-            Key::AvailabilityTimeout,
-            "slow brokers are not avoided yet",
-            warnings,
-        );
-    }
     // C-34
     match given.text(Key::DnsLookup) {
         None | Some("use_all_dns_ips") => {}

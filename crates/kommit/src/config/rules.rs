@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kommit_accumulator::Partitioning;
+use kommit_accumulator::{Partitioning, StickyChoice};
 use kommit_protocol::batch::Compression;
 
 use super::given::{Given, MAX_I32};
@@ -194,6 +194,12 @@ fn tell_what_has_no_effect(given: &Given<'_>, config: &ProducerConfig, warnings:
         warnings.warn(
             Key::IgnoreKeys.name(),
             "the partitioner decides; this key is for the built-in one",
+        );
+    }
+    if given.has(Key::AvailabilityTimeout) && config.sticky_choice == StickyChoice::Uniform {
+        warnings.warn(
+            Key::AvailabilityTimeout.name(),
+            "without adaptive partitioning slow brokers are not avoided",
         );
     }
     if given.has(Key::TransactionTimeout) && config.transactional_id.is_none() {

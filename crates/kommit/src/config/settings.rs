@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kommit_accumulator::Partitioning;
+use kommit_accumulator::{Partitioning, StickyChoice};
 use kommit_network::{BrokerAddress, RecoveryStrategy};
 use kommit_txn_manager::{Fencing, OnGap};
 
@@ -68,6 +68,8 @@ pub struct ProducerConfig {
     pub max_in_flight: usize,
     /// `partitioner.class`, `partitioner.ignore.keys`, or a partitioner of your own.
     pub partitioning: Partitioning,
+    /// `partitioner.adaptive.partitioning.enable` and `partitioner.availability.timeout.ms`.
+    pub sticky_choice: StickyChoice,
     /// `compression.type`.
     pub compression: kommit_protocol::batch::Compression,
     /// `compression.gzip.level`, `compression.lz4.level` or `compression.zstd.level`, whichever belongs to [`compression`](Self::compression);

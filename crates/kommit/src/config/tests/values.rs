@@ -1,6 +1,6 @@
 //! Each key by itself: default, range, and what an illegal value is told.
 
-use kommit_accumulator::{Partitioner, Partitioning, Partitions};
+use kommit_accumulator::{Partitioner, Partitioning, Partitions, StickyChoice};
 use kommit_network::RecoveryStrategy;
 use kommit_protocol::batch::Compression;
 use kommit_protocol::units::PartitionId;
@@ -318,21 +318,30 @@ fn a_text_of_a_list_is_refused_with_the_list() {
     assert!(refused(&[("metrics.recording.level", "info")]).contains("one of INFO, DEBUG, TRACE"));
 }
 
-/// C-21, C-22, C-38, C-39: what is understood and not followed is told.
+/// C-21, C-22: sticky partitions are chosen by their load unless that is switched off; slow brokers are avoided when asked for.
+#[test]
+fn sticky_partitions_are_chosen_by_their_load() {
+    let adaptive = "partitioner.adaptive.partitioning.enable";
+    let timeout = "partitioner.availability.timeout.ms";
+    let choice = |pairs: &[(&str, &str)]| valid(pairs).sticky_choice;
+    let by_load = |availability_timeout| StickyChoice::Adaptive { availability_timeout };
+    assert_eq!(choice(&[]), by_load(None));
+    assert_eq!(choice(&[(timeout, "0")]), by_load(None));
+    assert_eq!(choice(&[(timeout, "250")]), by_load(Some(millis(250))));
+    let uniform = [(adaptive, "false"), (timeout, "250")];
+    assert_eq!(choice(&uniform), StickyChoice::Uniform);
+    assert_eq!(warned(&uniform).len(), 1, "nothing is avoided without it");
+}
+
+/// C-38, C-39: what is understood and not followed is told.
 #[test]
 fn a_key_without_effect_is_warned_of() {
-    for (key, value) in [
-        ("partitioner.adaptive.partitioning.enable", "true"),
-        ("partitioner.availability.timeout.ms", "100"),
-        ("enable.metrics.push", "true"),
-        ("metrics.num.samples", "3"),
-    ] {
+    for (key, value) in [("enable.metrics.push", "true"), ("metrics.num.samples", "3")] {
         let warnings = warned(&[(key, value)]);
         assert!(
             warnings.len() == 1 && warnings[0].starts_with(key),
             "{warnings:?}"
         );
     }
-    assert!(warned(&[("partitioner.adaptive.partitioning.enable", "false")]).is_empty());
     assert!(warned(&[("enable.metrics.push", "false")]).is_empty());
 }
