@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kommit_accumulator::{Progress, SendErrorKind};
+use kommit_accumulator::{Progress, SendErrorKind, StickyChoice};
 use kommit_network::Acks;
 use kommit_protocol::api::ApiKey::{InitProducerId, Metadata, Produce};
 use kommit_protocol::error_code::ErrorCode;
@@ -112,6 +112,45 @@ fn a_broker_out_of_reach_holds_up_no_other() {
     world.reachable(2, Reachable::Yes);
     world.run();
     assert_eq!(far.outcome(), written_at(0));
+}
+
+/// S-40, A-30: records without a key go around a broker that takes nothing for too long, and come back to it when it does.
+#[test]
+fn records_without_a_key_go_around_a_stalled_broker() {
+    let world = World::with_brokers(5, 2)
+        .topic("orders", 2)
+        .batch_per_record()
+        .set(|settings| {
+            settings.sticky_choice = StickyChoice::Adaptive {
+                availability_timeout: Some(5 * SECOND),
+            };
+        });
+    world.move_leader("orders", 0, Some(1));
+    world.move_leader("orders", 1, Some(2));
+    world.reachable(2, Reachable::Refused);
+    let producer = world.idempotent();
+    let (near, far) = (producer.send("orders", 0, "a"), producer.send("orders", 1, "b"));
+    world.run_for(10 * SECOND);
+    assert_eq!(
+        (near.outcome(), far.outcome()),
+        (written_at(0), RecordOutcome::Waiting)
+    );
+    // The partition of the first one was chosen before anything was known.
+    producer.send_unkeyed("orders", "first");
+    let around: Vec<Sending> = (0..30)
+        .map(|number| producer.send_unkeyed("orders", &number.to_string()))
+        .collect();
+    world.run_for(SECOND);
+    let is_written = |record: &Sending| matches!(record.outcome(), RecordOutcome::Written(_));
+    assert!(around.iter().all(is_written), "{:?}", offsets_of(&around));
+
+    world.reachable(2, Reachable::Yes);
+    world.run_for(10 * SECOND);
+    for number in 0..30 {
+        producer.send_unkeyed("orders", &number.to_string());
+    }
+    world.run();
+    assert!(world.log("orders", 1).len() > 5, "{:?}", world.log("orders", 1));
 }
 
 /// S-41, S-48: one request for each broker, with at most one batch of each partition.

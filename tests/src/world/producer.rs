@@ -76,6 +76,15 @@ impl Producer {
 
     /// Sends a value into a partition.
     pub fn send(&self, topic: &str, partition: i32, value: &str) -> Sending {
+        self.send_to(topic, Some(partition), value)
+    }
+
+    /// Sends a value without a key into whichever partition is chosen.
+    pub fn send_unkeyed(&self, topic: &str, value: &str) -> Sending {
+        self.send_to(topic, None, value)
+    }
+
+    fn send_to(&self, topic: &str, partition: Option<i32>, value: &str) -> Sending {
         let record = self
             .state
             .borrow_mut()

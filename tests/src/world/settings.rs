@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kommit_accumulator::{AccumulatorConfig, Compression};
+use kommit_accumulator::{AccumulatorConfig, Compression, StickyChoice};
 use kommit_network::{Acks, NetworkConfig};
 use kommit_protocol::backoff::Backoff;
 use kommit_sender::{Order, SenderConfig};
@@ -28,6 +28,8 @@ pub struct Settings {
     pub max_request_size: usize,
     /// `compression.type`.
     pub compression: Compression,
+    /// `partitioner.adaptive.partitioning.enable` and `partitioner.availability.timeout.ms`.
+    pub sticky_choice: StickyChoice,
     /// `max.in.flight.requests.per.connection`.
     pub max_in_flight: usize,
     /// `transaction.timeout.ms`.
@@ -51,6 +53,7 @@ impl Default for Settings {
             batch_size: 16_384,
             max_request_size: 1_048_576,
             compression: Compression::None,
+            sticky_choice: StickyChoice::default(),
             max_in_flight: 5,
             transaction_timeout: Duration::from_secs(60),
             on_gap: OnGap::Stop,
@@ -89,6 +92,7 @@ impl Settings {
             retry_backoff: self.retry_backoff,
             max_request_size: self.max_request_size,
             compression: self.compression,
+            sticky_choice: self.sticky_choice,
             seed,
             ..AccumulatorConfig::default()
         }

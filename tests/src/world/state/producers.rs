@@ -136,7 +136,13 @@ impl State {
     }
 
     /// Appends a record, and returns its number. A scene has memory enough.
-    pub(crate) fn send(&mut self, producer: usize, topic: &str, partition: i32, value: &[u8]) -> usize {
+    pub(crate) fn send(
+        &mut self,
+        producer: usize,
+        topic: &str,
+        partition: Option<i32>,
+        value: &[u8],
+    ) -> usize {
         let now = self.now();
         let count = self.topics.get(topic).copied().unwrap_or(1);
         if self.producers[producer].accumulator.known_topic(topic).is_none() {
@@ -152,7 +158,7 @@ impl State {
         };
         let destination = it
             .accumulator
-            .destination(&queues, Some(PartitionId(partition)), &record);
+            .destination(&queues, partition.map(PartitionId), &record);
         let destination = destination.expect("a partition that exists");
         let mut page = None;
         let sent = loop {
@@ -169,7 +175,12 @@ impl State {
         if it.rung.swap(false, Ordering::Relaxed) && it.core.is_some() {
             it.due = self.now;
         }
-        let name = format!("{topic}-{partition} {:.12}", String::from_utf8_lossy(value));
+        let place = match (&sent, partition) {
+            (Ok(delivery), _) => delivery.topic_partition().to_string(),
+            (Err(_), Some(partition)) => format!("{topic}-{partition}"),
+            (Err(_), None) => topic.to_owned(),
+        };
+        let name = format!("{place} {:.12}", String::from_utf8_lossy(value));
         let refused = sent
             .as_ref()
             .err()
