@@ -539,7 +539,7 @@ mod tests {
         assert!(tasks[29 % 3].wakes() >= 1);
     }
 
-    /// S-72: listed records get their own error, the others the error of the batch.
+    /// A-92, S-72: listed records get their own error, the others the error of the batch.
     #[test]
     fn a_listed_record_gets_its_own_error() {
         let promise = promise();

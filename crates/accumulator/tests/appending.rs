@@ -146,7 +146,7 @@ fn a_record_larger_than_a_request_is_refused() {
     );
 }
 
-/// a page that was not needed stays with the caller for the next record.
+/// a page that was not needed stays with the caller for the next record, and goes back to the pool when there is none.
 #[test]
 fn an_unused_page_stays_with_the_caller() {
     let scene = scene(1);
@@ -154,6 +154,61 @@ fn an_unused_page_stays_with_the_caller() {
     let mut page = Some(scene.accumulator.try_page(BATCH_SIZE).unwrap());
     let _second = scene.try_send(Some(0), &record(b"b"), &mut page).unwrap();
     assert!(page.is_some());
+    drop(page);
+    assert_eq!(scene.accumulator.available_memory(), 99 * BATCH_SIZE);
+}
+
+/// a page that is too small for the record goes back, and the caller is asked for a larger one.
+#[test]
+fn a_page_that_is_too_small_goes_back() {
+    let scene = scene(1);
+    let value = [0; 2 * BATCH_SIZE];
+    let mut page = Some(scene.accumulator.try_page(BATCH_SIZE).unwrap());
+    let refusal = scene.try_send(Some(0), &record(&value), &mut page).unwrap_err();
+    assert_eq!(
+        refusal,
+        AppendRefusal::NeedsPage(record(&value).batch_upper_bound())
+    );
+    assert!(page.is_none());
+    assert_eq!(scene.accumulator.available_memory(), 100 * BATCH_SIZE);
+}
+
+/// a batch that had no room for a record takes no later one, however small, so that records keep their order.
+#[test]
+fn a_batch_that_had_no_room_once_is_closed() {
+    let mut scene = scene(1);
+    let _first = scene.send(0, b"a");
+    let large = [0; 40];
+    for value in [&large[..], b"b"] {
+        let refusal = scene.try_send(Some(0), &record(value), &mut None).unwrap_err();
+        assert!(matches!(refusal, AppendRefusal::NeedsPage(_)), "{refusal}");
+    }
+    assert_eq!(values(&scene.sent_one()), [b"a"]);
+}
+
+/// a batch is as old as its first record.
+#[test]
+fn a_batch_is_as_old_as_its_first_record() {
+    let mut scene = scene(1);
+    let begun = scene.instant();
+    for value in [b"a", b"b"] {
+        let _delivery = scene.send(0, value);
+        scene.pass(std::time::Duration::from_millis(3));
+    }
+    scene.drainer.begin_flush();
+    let batch = scene.sent_one();
+    assert_eq!((batch.record_count(), batch.created()), (2, begun));
+}
+
+/// a batch is full with the record that takes its last byte.
+#[test]
+fn a_batch_is_full_with_its_last_byte() {
+    for (value, is_full) in [(32, true), (31, false)] {
+        let mut scene = scene(1);
+        // 61 bytes of header, 7 around the value.
+        let _delivery = scene.send(0, &vec![0; value]);
+        assert_eq!(scene.sent().len(), usize::from(is_full), "{value}");
+    }
 }
 
 /// a partition that the topic does not have is refused.
@@ -219,7 +274,7 @@ fn a_closed_accumulator_refuses_records() {
     assert_eq!(refusal, AppendRefusal::Refused(GateReason::ProducerClosed));
 }
 
-/// P-16: the first record of a batch rings, the following ones do not, and the one that finds it full does.
+/// P-16: the first record of a batch rings, the following ones do not, and the one that finds it full does.
 #[test]
 fn half_full_batches_do_not_ring() {
     let mut scene = scene(1);

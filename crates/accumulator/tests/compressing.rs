@@ -71,7 +71,7 @@ fn uncompressed_size(batch: &StampedBatch) -> usize {
     records.map(|record| record.unwrap().value.unwrap().len()).sum()
 }
 
-/// batches take the more records the better those before them were compressed.
+/// batches take the more records the better those before them were compressed.
 #[test]
 fn batches_grow_as_compression_proves_its_worth() {
     let mut scene = compressing_scene(MEMORY);

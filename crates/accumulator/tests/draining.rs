@@ -5,10 +5,10 @@ mod support;
 
 use std::time::Duration;
 
-use kommit_accumulator::{Left, RestampRefusal, Stamp, StampScope};
+use kommit_accumulator::{AccumulatorConfig, Compression, Left, RestampRefusal, Stamp, StampScope};
 use kommit_protocol::batch::BatchView;
 use kommit_protocol::units::{Identity, ProducerEpoch, ProducerId, Sequence};
-use support::{MAX_SIZE, Scene, partitions, scene, sequences, values};
+use support::{MAX_SIZE, Scene, config, partitions, scene, scene_with, sequences, values};
 
 /// A scene in which every partition has `batches` full batches.
 fn full_scene(partitions: u32, batches: usize) -> Scene {
@@ -64,7 +64,45 @@ fn a_batch_larger_than_a_request_goes_alone() {
     );
 }
 
-/// stamps are consecutive and a batch keeps its own.
+/// what was ready a moment ago and is not any more is passed over.
+#[test]
+fn a_partition_that_was_muted_meanwhile_is_passed_over() {
+    let mut scene = full_scene(3, 1);
+    let muted = scene.index(1);
+    scene.ready();
+    scene.drainer.mute(muted);
+    let drained = scene.drain(MAX_SIZE);
+    assert_eq!(
+        (partitions(&drained.batches), drained.left),
+        (vec![0, 2], Left::Nothing)
+    );
+    scene.drainer.unmute(muted);
+    assert_eq!(partitions(&scene.sent()), [1]);
+}
+
+/// a request is filled by what batches really have after their compression, not by what was expected.
+#[test]
+fn a_request_is_filled_by_real_sizes() {
+    let config = AccumulatorConfig {
+        batch_size: 2_000,
+        compression: Compression::Lz4,
+        ..config()
+    };
+    let mut scene = scene_with(3, config);
+    for partition in 0..3 {
+        drop(scene.send(partition, &[b'x'; 1_500]));
+    }
+    scene.drainer.begin_flush();
+    scene.ready();
+    // Each is expected to have 61 + 1507 * 1.05 bytes, and has less than a hundred once it is compressed.
+    let drained = scene.drain(1_500 + 300);
+    assert_eq!(
+        (partitions(&drained.batches), drained.left),
+        (vec![0, 1], Left::Sendable)
+    );
+}
+
+/// stamps are consecutive and a batch keeps its own.
 #[test]
 fn stamps_follow_each_other() {
     let mut scene = full_scene(1, 3);
@@ -74,7 +112,7 @@ fn stamps_follow_each_other() {
     assert_eq!(batches[1].last_sequence().unwrap().number(), 2 * count - 1);
 }
 
-/// D-1: a partition that is held back does not starve the others.
+/// A-47, D-1: a partition that is held back does not starve the others.
 #[test]
 fn a_blocked_partition_does_not_starve_the_others() {
     let mut scene = full_scene(3, 1);
@@ -135,7 +173,7 @@ fn retries_leave_in_sequence_order() {
     }
 }
 
-/// D-7: behind i32::MAX comes 0, also in the order of retries.
+/// A-63, D-7: behind i32::MAX comes 0, also in the order of retries.
 #[test]
 fn the_order_of_retries_reaches_across_the_wrap() {
     let mut scene = full_scene(1, 3);
@@ -147,6 +185,11 @@ fn the_order_of_retries_reaches_across_the_wrap() {
     let batches = sent_in_turn(&mut scene, 3);
     let before = sequences(&batches);
     assert!(before[2] < before[0], "the sequences wrap: {before:?}");
+    // Four records in each.
+    let last = batches
+        .iter()
+        .map(|batch| batch.last_sequence().unwrap().number());
+    assert_eq!(last.collect::<Vec<_>>(), [i32::MAX - 2, 1, 5]);
     let now = scene.instant();
     for batch in batches.into_iter().rev() {
         scene.drainer.requeue(batch, now);

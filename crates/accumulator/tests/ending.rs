@@ -11,7 +11,7 @@ use std::time::Duration;
 use kommit_accumulator::{AppendRefusal, Fate, GateReason, SendError, SendErrorKind, Settled};
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{Offset, PartitionId};
-use support::{BATCH_SIZE, TIMEOUT, aborted, error_of, record, scene};
+use support::{BATCH_SIZE, Scene, TIMEOUT, aborted, error_of, record, scene};
 
 fn closed_forcefully() -> SendError {
     SendError::new(SendErrorKind::ClosedForcefully)
@@ -131,6 +131,29 @@ fn an_abort_fails_only_what_was_never_drained() {
     scene.pass(Duration::from_millis(100));
     assert_eq!(scene.sent_one().attempts(), 1);
     drop(in_flight);
+}
+
+/// queued is what has not left or has come back, incomplete whatever has no outcome.
+#[test]
+fn undrained_and_incomplete_are_different_sets() {
+    let mut scene = scene(1);
+    let sets = |scene: &Scene| {
+        let drainer = &scene.drainer;
+        (drainer.has_undrained(), drainer.nothing_incomplete().is_none())
+    };
+    assert_eq!(sets(&scene), (false, false));
+    let _delivery = scene.send(0, b"a");
+    assert_eq!(sets(&scene), (true, true));
+    scene.drainer.begin_flush();
+    let batch = scene.sent_one();
+    assert_eq!(sets(&scene), (false, true));
+    let now = scene.instant();
+    scene.drainer.requeue(batch, now);
+    assert_eq!(sets(&scene), (true, true));
+    scene.pass(Duration::from_millis(100));
+    let batch = scene.sent_one();
+    scene.drainer.complete(batch, None, None);
+    assert_eq!(sets(&scene), (false, false));
 }
 
 /// a forced close fails everything; what is in flight keeps its bytes and may have been written.

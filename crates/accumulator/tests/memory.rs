@@ -94,7 +94,7 @@ fn free_buffers_make_room_for_a_large_page() {
     );
 }
 
-/// first come, first served.
+/// first come, first served, with every page that comes back.
 #[test]
 fn waiters_are_served_in_the_order_of_their_arrival() {
     let scene = two_pages();

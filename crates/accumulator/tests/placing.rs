@@ -58,7 +58,7 @@ fn a_named_partition_beats_the_key() {
     }
 }
 
-/// unkeyed records stay together for a batch and then go on, so that all batches are full.
+/// unkeyed records stay together for a batch and then go on, so that all batches are full.
 #[test]
 fn unkeyed_records_fill_one_batch_before_they_move_on() {
     let scene = scene_with(
@@ -73,6 +73,24 @@ fn unkeyed_records_fill_one_batch_before_they_move_on() {
     // A batch of 100 bytes holds (100 - 61) / 8 = 4 records, and a switch needs 100 bytes, header included: every 5th record at most.
     assert!((100..=250).contains(&switches), "{switches}");
     assert_eq!(placed.iter().collect::<BTreeSet<_>>().len(), 8);
+}
+
+/// only records that go where they stick move it on; named and keyed ones do not count.
+#[test]
+fn other_records_do_not_move_the_sticky_partition() {
+    for first_seed in 0..8 {
+        let config = AccumulatorConfig {
+            seed: first_seed,
+            ..config()
+        };
+        let scene = scene_with(8, config);
+        let sticky = placed(&scene, &record(b"x"));
+        for _ in 0..20 {
+            drop(scene.send(sticky, b"named"));
+            placed(&scene, &keyed(b"a"));
+        }
+        assert_eq!(placed(&scene, &record(b"x")), sticky);
+    }
 }
 
 /// partitions with a leader are preferred, evenly.

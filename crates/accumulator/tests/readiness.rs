@@ -155,13 +155,14 @@ fn a_muted_partition_is_not_ready() {
     assert_eq!(support::partitions(&scene.sent()), [0]);
 }
 
-/// a retry waits for its backoff, whatever else is urgent; the next look is due at its end.
+/// a retry waits for its backoff, counted from the failure, whatever else is urgent; the next look is due at its end.
 #[test]
 fn a_retry_waits_for_its_backoff() {
     let mut scene = scene(1);
     let _delivery = scene.send(0, b"a");
     scene.drainer.begin_flush();
     let batch = scene.sent_one();
+    scene.pass(Duration::from_millis(40));
     let failed = scene.instant();
     scene.drainer.requeue(batch, failed);
     let ready = scene.ready();
@@ -175,7 +176,7 @@ fn a_retry_waits_for_its_backoff() {
     assert_eq!(scene.sent_one().attempts(), 1);
 }
 
-/// linger never delays a retry, nor what is queued behind it once the retry has left.
+/// linger never delays a retry, nor what is queued behind it once the retry has left.
 #[test]
 fn a_retry_holds_back_what_is_behind_it() {
     let mut scene = scene(1);
@@ -192,7 +193,7 @@ fn a_retry_holds_back_what_is_behind_it() {
     assert_eq!(scene.sent().len(), 1);
 }
 
-/// A-41, S-76: a new leader makes a retry immediate, once.
+/// S-76: a new leader makes a retry immediate, once.
 #[test]
 fn a_new_leader_ends_the_backoff_once() {
     let mut scene = scene(1);

@@ -131,7 +131,7 @@ fn concurrent_appends_lose_nothing_and_keep_their_order() {
     assert_eq!(accumulator.available_memory(), small_config().buffer_memory);
 }
 
-/// D-9, T-40: once the gate is closed and nothing is incomplete, nothing can appear any more, however appends and the gate race.
+/// D-9, T-40: once the gate is closed and nothing is incomplete, nothing can appear any more, however appends and the gate race.
 #[test]
 fn nothing_slips_through_a_closing_gate() {
     for round in 0..200 {
