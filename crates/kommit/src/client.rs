@@ -8,9 +8,8 @@ use kommit_accumulator::{
     Page, PoolRefusal, RecordRef, SendError, SendErrorKind, TopicQueues, TransactionNumber,
 };
 use kommit_network::io::{Connector, TcpConnector};
-use kommit_network::{ClusterSnapshot, NetworkConfig};
+use kommit_network::{ClusterSnapshot, NetworkConfig, TopicFailure};
 use kommit_protocol::backoff::Backoff;
-use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::PartitionId;
 use kommit_sender::{
@@ -280,15 +279,13 @@ impl Client {
             .tell(Command::NeedTopic(name.into()))
             .map_err(|_gone| closed())?;
         let found = async {
+            let mut age = Age::BeforeTheCall;
             loop {
-                match metadata_of(&cluster.borrow_and_update(), name) {
-                    Ok(Some(count)) => return Ok(self.handle.accumulator().topic(name, count)),
-                    Ok(None) => {}
-                    Err(code) => return Err(SendError::new(SendErrorKind::Broker(code)).with_message(name)),
+                if let Some(count) = partitions_of(&cluster.borrow_and_update(), name, age)? {
+                    return Ok(self.handle.accumulator().topic(name, count));
                 }
-                if cluster.changed().await.is_err() {
-                    return Err(closed());
-                }
+                cluster.changed().await.map_err(|_ended| closed())?;
+                age = Age::SinceTheCall;
             }
         };
         match tokio::time::timeout(self.max_block, found).await {
@@ -305,13 +302,7 @@ impl Client {
     }
 
     async fn topic_diagnosis(&self, name: &str) -> String {
-        let error = self
-            .handle
-            .cluster()
-            .borrow()
-            .topics
-            .get(name)
-            .and_then(|topic| topic.error);
+        let error = self.handle.cluster().borrow().topic_error(name);
         match error {
             Some(code) => format!("{}: {}", code.name(), code.text()),
             None => self.diagnosis().await,
@@ -379,10 +370,24 @@ fn closed() -> SendError {
     SendError::new(SendErrorKind::Refused(GateReason::ProducerClosed)).with_consequence(Consequence::Fatal)
 }
 
-/// The topic's partition count, nothing when it is not known yet, or an error that waiting does not mend (N-64).
-fn metadata_of(cluster: &ClusterSnapshot, name: &str) -> Result<Option<u32>, ErrorCode> {
-    match cluster.topics.get(name).and_then(|topic| topic.error) {
-        Some(code @ (ErrorCode::InvalidTopicException | ErrorCode::TopicAuthorizationFailed)) => Err(code),
+/// When what a call looks at was learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    BeforeTheCall,
+    SinceTheCall,
+}
+
+/// The topic's partition count, nothing when it is not known yet, or an error that waiting does not mend (N-64). A failure of metadata as a
+/// whole ends a call that has waited for it (N-62), but not the next one, unless it is permanent (N-63).
+fn partitions_of(cluster: &ClusterSnapshot, name: &str, age: Age) -> Result<Option<u32>, SendError> {
+    match cluster.topic_failure(name) {
+        Some(TopicFailure::Topic(code)) => {
+            Err(SendError::new(SendErrorKind::Broker(code)).with_message(name))
+        }
+        Some(TopicFailure::Metadata(failure)) if age == Age::SinceTheCall || failure.is_permanent() => {
+            let reason = format!("topic {name}: {failure}");
+            Err(SendError::new(SendErrorKind::NotInMetadata).with_message(reason))
+        }
         _ => Ok(cluster.partition_count(name)),
     }
 }

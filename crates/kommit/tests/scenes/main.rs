@@ -5,6 +5,7 @@ mod closing;
 mod failures;
 mod fencing;
 mod in_doubt;
+mod metadata;
 mod offsets;
 mod records;
 mod refusals;

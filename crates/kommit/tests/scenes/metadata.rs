@@ -1,0 +1,72 @@
+//! Waiting for metadata: it ends as soon as it is known that none can be had.
+
+use std::net::SocketAddr;
+
+use kommit::{Producer, Record, SendErrorKind};
+use kommit_protocol::api::ApiKey;
+use kommit_protocol::frame::{decode_request_header, encode_response};
+use kommit_protocol::messages::{ApiVersionsResponse, ApiVersionsResponseApi};
+use kommit_protocol::wire::Reader;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::stage::{LONG, TOPIC, config};
+
+/// A broker that understands ApiVersions and nothing else.
+async fn broker_of_one_request() -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let task = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            answer(&mut stream).await;
+            open.push(stream);
+        }
+    });
+    (address, task)
+}
+
+async fn answer(stream: &mut TcpStream) {
+    let length = stream.read_i32().await.expect("a request");
+    let mut request = vec![0; usize::try_from(length).expect("a length")];
+    stream.read_exact(&mut request).await.expect("the whole request");
+    let header = decode_request_header(&mut Reader::new(request.into())).expect("a header");
+    let response = ApiVersionsResponse {
+        api_keys: vec![ApiVersionsResponseApi {
+            api_key: ApiKey::ApiVersions.code(),
+            min_version: 0,
+            max_version: 4,
+        }],
+        ..ApiVersionsResponse::default()
+    };
+    let bytes = encode_response(
+        ApiKey::ApiVersions,
+        header.api_version,
+        header.correlation_id,
+        &response,
+    );
+    stream.write_all(&bytes).await.expect("the client reads");
+}
+
+/// N-62, N-63: a send that waits for metadata is told at once what stops it, long before `max.block.ms`; the next one is told again by the
+/// next attempt.
+#[tokio::test]
+async fn a_wait_for_metadata_that_cannot_be_had_ends() {
+    let (address, task) = broker_of_one_request().await;
+    let keys = [("max.block.ms", "60000")];
+    let producer = Producer::new(config(&address.to_string(), &keys)).expect("nothing is connected yet");
+    for _ in 0..2 {
+        let send = tokio::time::timeout(LONG, producer.send(Record::new(TOPIC).value("v")));
+        let error = send.await.expect("before max.block.ms").expect_err("no metadata");
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("{address}: the broker does not know Metadata")),
+            "{text}"
+        );
+        assert!(text.contains(TOPIC), "{text}");
+        assert_eq!(error.kind(), &SendErrorKind::NotInMetadata);
+        assert!(!error.may_be_written());
+    }
+    task.abort();
+}
