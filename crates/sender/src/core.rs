@@ -237,6 +237,7 @@ impl SenderCore {
         for completed in std::mem::take(&mut self.completed) {
             self.request_ended(completed, now);
         }
+        self.stop_in_other_cluster();
         self.join_fresh_partitions(now.instant);
         let due = self.run(now);
         self.stop_behind_gaps();
@@ -245,6 +246,15 @@ impl SenderCore {
             .network
             .turn(now.instant, &mut out.network, &mut self.completed);
         due.min(renumbered).min(network_due)
+    }
+
+    /// H30: before anything is drained towards brokers that belong to another cluster.
+    fn stop_in_other_cluster(&mut self) {
+        let failure = self.network.cluster().failure.as_ref();
+        let failure = failure.filter(|failure| failure.is_permanent());
+        if let (Some(txn), Some(failure)) = (self.txn.as_mut(), failure) {
+            txn.cluster_changed(&failure.to_string());
+        }
     }
 
     fn request_ended(&mut self, completed: Completed<Purpose>, now: Now) {

@@ -131,7 +131,7 @@ pub enum TransactionError {
     /// Any other refusal. Fatal.
     #[error("{0}. Close this producer and build a new one")]
     Refused(Rejection),
-    /// A broker's answer that breaks the protocol. Fatal.
+    /// A broker's answer that breaks the protocol, or that of another cluster (H30). Fatal.
     #[error("{who}: {what}. Close this producer and build a new one")]
     BrokenAnswer {
         /// The producer, for the text.

@@ -108,6 +108,18 @@ impl TransactionManager {
         });
     }
 
+    /// H30: another cluster answers, in which the sequences of this producer mean nothing. `what` names both.
+    pub fn cluster_changed(&mut self, what: &str) {
+        if self.fatal_error().is_some() {
+            return;
+        }
+        let who = self.who();
+        self.fail_fatally(TransactionError::BrokenAnswer {
+            who,
+            what: what.into(),
+        });
+    }
+
     /// T-50: ends the flight of a request. Not in the fatal state, where everybody was answered already.
     pub(crate) fn takes_back(&mut self, request: &TransactionalRequest) -> bool {
         if self.fatal_error().is_some() {
