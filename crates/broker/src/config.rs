@@ -240,12 +240,15 @@ impl TopicConfig {
                 .map(|size| size as usize)
                 .map_err(|_| wrong())
         };
+        let at_least = |least| size().and_then(|size| (size >= least).then_some(size).ok_or_else(wrong));
         match name {
             "max.message.bytes" => self.max_message_bytes = size()?,
-            "segment.bytes" => self.segment_bytes = size()?,
+            "segment.bytes" => self.segment_bytes = at_least(SMALLEST_SEGMENT)?,
             "message.timestamp.before.max.ms" => self.timestamp_before_max = Duration::from_millis(number()?),
             "message.timestamp.after.max.ms" => self.timestamp_after_max = Duration::from_millis(number()?),
-            "min.insync.replicas" => self.min_insync_replicas = value.parse().map_err(|_| wrong())?,
+            "min.insync.replicas" => {
+                self.min_insync_replicas = value.parse().ok().filter(|count| *count > 0).ok_or_else(wrong)?;
+            }
             "message.timestamp.type" => {
                 self.timestamp_type = match value {
                     "CreateTime" => TimestampType::CreateTime,
@@ -266,6 +269,9 @@ impl TopicConfig {
         Ok(())
     }
 }
+
+/// Kafka makes no shorter segments.
+const SMALLEST_SEGMENT: usize = 1024 * 1024;
 
 /// Settings that have no meaning for a log in memory, or that only the group and log-cleaner parts of Kafka use.
 const IGNORED_TOPIC_SETTINGS: &[&str] = &[

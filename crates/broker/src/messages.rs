@@ -6,8 +6,18 @@ use kommit_protocol::frame;
 use kommit_protocol::messages::*;
 use kommit_protocol::wire::{DecodeError, Field, Reader};
 
+/// Some answers have no room for a throttle time.
+macro_rules! throttle {
+    ($response:ident, $millis:ident) => {
+        $response.throttle_time_ms = $millis
+    };
+    ($response:ident, $millis:ident, untold) => {{
+        let _ = $response;
+    }};
+}
+
 macro_rules! served {
-    ($($api:ident($request:ident, $response:ident) $min:literal..=$max:literal;)*) => {
+    ($($api:ident($request:ident, $response:ident) $min:literal..=$max:literal $(, $untold:ident)?;)*) => {
         /// A request as it was decoded.
         #[derive(Clone, Debug, PartialEq)]
         pub enum RequestMessage {
@@ -46,7 +56,7 @@ macro_rules! served {
             /// Says how long the connection is not served (B-14).
             pub(crate) fn set_throttle_time_ms(&mut self, millis: i32) {
                 match self {
-                    $(Self::$api(response) => response.throttle_time_ms = millis,)*
+                    $(Self::$api(response) => throttle!(response, millis $(, $untold)?),)*
                 }
             }
 
@@ -74,6 +84,7 @@ served! {
     SyncGroup(SyncGroupRequest, SyncGroupResponse) 0..=5;
     DescribeGroups(DescribeGroupsRequest, DescribeGroupsResponse) 0..=6;
     ListGroups(ListGroupsRequest, ListGroupsResponse) 0..=5;
+    SaslHandshake(SaslHandshakeRequest, SaslHandshakeResponse) 0..=1, untold;
     ApiVersions(ApiVersionsRequest, ApiVersionsResponse) 0..=4;
     CreateTopics(CreateTopicsRequest, CreateTopicsResponse) 2..=7;
     DeleteTopics(DeleteTopicsRequest, DeleteTopicsResponse) 1..=6;
@@ -84,6 +95,7 @@ served! {
     EndTxn(EndTxnRequest, EndTxnResponse) 0..=5;
     TxnOffsetCommit(TxnOffsetCommitRequest, TxnOffsetCommitResponse) 0..=5;
     DescribeConfigs(DescribeConfigsRequest, DescribeConfigsResponse) 1..=4;
+    SaslAuthenticate(SaslAuthenticateRequest, SaslAuthenticateResponse) 0..=2, untold;
     CreatePartitions(CreatePartitionsRequest, CreatePartitionsResponse) 0..=3;
     DescribeCluster(DescribeClusterRequest, DescribeClusterResponse) 0..=2;
     DescribeProducers(DescribeProducersRequest, DescribeProducersResponse) 0..=0;

@@ -139,6 +139,8 @@ fn named_skeleton(request: &RequestMessage) -> ResponseMessage {
         Q::InitProducerId(_) => A::InitProducerId(Default::default()),
         Q::AddOffsetsToTxn(_) => A::AddOffsetsToTxn(Default::default()),
         Q::EndTxn(_) => A::EndTxn(Default::default()),
+        Q::SaslHandshake(_) => A::SaslHandshake(Default::default()),
+        Q::SaslAuthenticate(_) => A::SaslAuthenticate(Default::default()),
         Q::DescribeCluster(_) => A::DescribeCluster(Default::default()),
         Q::ListTransactions(_) => A::ListTransactions(Default::default()),
         Q::JoinGroup(request) => A::JoinGroup(JoinGroupResponse {
@@ -371,6 +373,8 @@ fn overwrite_top_level(response: &mut ResponseMessage, code: ErrorCode) {
         A::CreatePartitions(response) => on_each!(response.results, code),
         A::DescribeConfigs(response) => on_each!(response.results, code),
         A::DescribeCluster(response) => response.error_code = code,
+        A::SaslHandshake(response) => response.error_code = code,
+        A::SaslAuthenticate(response) => response.error_code = code,
         A::JoinGroup(response) => response.error_code = code,
         A::SyncGroup(response) => response.error_code = code,
         A::Heartbeat(response) => response.error_code = code,

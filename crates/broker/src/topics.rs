@@ -347,7 +347,8 @@ impl Cluster {
             .collect();
     }
 
-    fn fresh_topic_id(&mut self) -> TopicId {
+    /// An id that no topic has.
+    pub(crate) fn fresh_topic_id(&mut self) -> TopicId {
         loop {
             let mut id = [0; 16];
             let (high, low) = id.split_at_mut(8);

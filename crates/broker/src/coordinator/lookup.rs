@@ -11,12 +11,15 @@ use super::interface::{Call, ClusterNode, CoordinatorKind};
 /// The first version that asks for many keys at once.
 const FIRST_WITH_LIST: i16 = 4;
 
+/// The kinds of keys.
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+/// Known by name, not served.
+const SHARE_GROUP: i8 = 2;
+
 /// Answers for one key, or from version 4 on for each key of the list.
 pub(super) fn find_coordinator(request: &FindCoordinatorRequest, call: &Call<'_>) -> FindCoordinatorResponse {
-    let mut response = FindCoordinatorResponse {
-        error_message: None,
-        ..Default::default()
-    };
+    let mut response = FindCoordinatorResponse::default();
     if call.version >= FIRST_WITH_LIST {
         let found = request
             .coordinator_keys
@@ -27,7 +30,7 @@ pub(super) fn find_coordinator(request: &FindCoordinatorRequest, call: &Call<'_>
     }
     let found = answer(&request.key, request.key_type, call);
     response.error_code = found.error_code;
-    response.error_message = found.error_message;
+    response.error_message = Some(found.error_code.text().to_owned());
     response.node_id = found.node_id;
     response.host = found.host;
     response.port = found.port;
@@ -36,8 +39,8 @@ pub(super) fn find_coordinator(request: &FindCoordinatorRequest, call: &Call<'_>
 
 fn answer(key: &str, key_type: i8, call: &Call<'_>) -> FindCoordinatorResponseCoordinator {
     let found = match key_type {
-        0 => leader(CoordinatorKind::Group, key, call),
-        1 => leader(CoordinatorKind::Transaction, key, call),
+        GROUP => leader(CoordinatorKind::Group, key, call),
+        TRANSACTION => leader(CoordinatorKind::Transaction, key, call),
         _ => Err(ErrorCode::InvalidRequest),
     };
     let mut coordinator = FindCoordinatorResponseCoordinator {
@@ -46,7 +49,7 @@ fn answer(key: &str, key_type: i8, call: &Call<'_>) -> FindCoordinatorResponseCo
         host: String::new(),
         port: -1,
         error_code: ErrorCode::None,
-        error_message: None,
+        error_message: Some(String::new()),
     };
     match found {
         Ok(node) => {
@@ -56,7 +59,9 @@ fn answer(key: &str, key_type: i8, call: &Call<'_>) -> FindCoordinatorResponseCo
         }
         Err(error) => {
             coordinator.error_code = error;
-            coordinator.error_message = Some(error.text().to_owned());
+            if !(GROUP..=SHARE_GROUP).contains(&key_type) {
+                coordinator.error_message = Some(error.text().to_owned());
+            }
         }
     }
     coordinator

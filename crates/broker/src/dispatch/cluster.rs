@@ -1,4 +1,4 @@
-//! DescribeCluster and DescribeProducers: what administrators ask (B-52).
+//! DescribeCluster and DescribeProducers: what administrators ask (B-52). And what a listener without authentication says to SASL.
 
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::*;
@@ -7,9 +7,30 @@ use kommit_protocol::units::NodeId;
 use super::{Context, named};
 use crate::core::World;
 use crate::partition::Partition;
+use crate::topics::is_legal_name;
+
+/// The listeners that clients use.
+const BROKER_ENDPOINTS: i8 = 1;
+/// The listeners that no node of this cluster has.
+const CONTROLLER_ENDPOINTS: i8 = 2;
+/// One bit for each operation on the cluster, all allowed: Create, Alter, Describe, ClusterAction, DescribeConfigs, AlterConfigs,
+/// IdempotentWrite, CreateTokens, DescribeTokens.
+pub(super) const CLUSTER_OPERATIONS: i32 = 8096;
 
 /// Answers DescribeCluster.
 pub(super) fn describe(world: &World, request: &DescribeClusterRequest) -> DescribeClusterResponse {
+    let wrong = match request.endpoint_type {
+        BROKER_ENDPOINTS => None,
+        CONTROLLER_ENDPOINTS => Some(ErrorCode::MismatchedEndpointType),
+        _ => Some(ErrorCode::UnsupportedEndpointType),
+    };
+    if let Some(error_code) = wrong {
+        return DescribeClusterResponse {
+            error_code,
+            error_message: Some(error_code.text().to_owned()),
+            ..Default::default()
+        };
+    }
     let brokers = world
         .cluster
         .live_nodes()
@@ -25,6 +46,27 @@ pub(super) fn describe(world: &World, request: &DescribeClusterRequest) -> Descr
         cluster_id: world.config.cluster_id.clone(),
         controller_id: world.cluster.controller().unwrap_or(NodeId(-1)),
         brokers: brokers.collect(),
+        cluster_authorized_operations: match request.include_cluster_authorized_operations {
+            true => CLUSTER_OPERATIONS,
+            false => i32::MIN,
+        },
+        ..Default::default()
+    }
+}
+
+/// A listener without authentication takes no handshake.
+pub(super) fn refuse_handshake() -> SaslHandshakeResponse {
+    SaslHandshakeResponse {
+        error_code: ErrorCode::IllegalSaslState,
+        ..Default::default()
+    }
+}
+
+/// A listener without authentication takes no token.
+pub(super) fn refuse_authentication() -> SaslAuthenticateResponse {
+    SaslAuthenticateResponse {
+        error_code: ErrorCode::IllegalSaslState,
+        error_message: Some(ErrorCode::IllegalSaslState.text().to_owned()),
         ..Default::default()
     }
 }
@@ -38,14 +80,20 @@ pub(super) fn describe_producers(
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partition_indexes.iter().map(|index| {
             let found = world.cluster.partition(&named(&topic.name, index.0));
-            let led = found.and_then(|partition| match partition.leader {
+            let legal = is_legal_name(&topic.name)
+                .then_some(())
+                .ok_or(ErrorCode::InvalidTopicException);
+            let led = legal.and(found).and_then(|partition| match partition.leader {
                 Some(leader) if leader == context.node => Ok(partition),
                 _ => Err(ErrorCode::NotLeaderOrFollower),
             });
             DescribeProducersResponsePartition {
                 partition_index: *index,
                 error_code: led.err().unwrap_or_default(),
-                error_message: None,
+                error_message: led
+                    .err()
+                    .filter(|_| world.cluster.topic(&topic.name).is_none())
+                    .map(|code| code.text().to_owned()),
                 active_producers: led.map(producers).unwrap_or_default(),
             }
         });

@@ -1,10 +1,13 @@
 //! Metadata: which brokers and topics there are, and the creation of topics that a client names (B-15 to B-18).
 
+use std::collections::BTreeSet;
+
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::*;
 use kommit_protocol::units::{LeaderEpoch, NodeId, PartitionId, TopicId};
 
 use super::Context;
+use super::cluster::CLUSTER_OPERATIONS;
 use crate::config::AutoCreateTopics;
 use crate::coordinator::interface::{CONSUMER_OFFSETS_TOPIC, CoordinatorKind, TRANSACTION_STATE_TOPIC};
 use crate::core::World;
@@ -18,6 +21,9 @@ const FIRST_NULL_VERSION: i16 = 1;
 /// The first version in which clients say whether topics may be created.
 const FIRST_AUTO_CREATION_VERSION: i16 = 4;
 
+/// One bit for each operation on a topic, all allowed: Read, Write, Create, Delete, Alter, Describe, DescribeConfigs, AlterConfigs.
+const TOPIC_OPERATIONS: i32 = 3576;
+
 /// Answers Metadata.
 pub(super) fn describe(
     world: &mut World,
@@ -30,7 +36,10 @@ pub(super) fn describe(
         .flatten()
         .any(|topic| topic.topic_id.is_known() || topic.name.is_none());
     if names_id && context.version < FIRST_ID_VERSION {
-        return refused(request);
+        return refused(request, ErrorCode::InvalidRequest);
+    }
+    if request.topics.iter().flatten().any(is_nameless) {
+        return refused(request, ErrorCode::UnknownServerError);
     }
     let mut response = MetadataResponse {
         brokers: brokers(world),
@@ -53,29 +62,52 @@ pub(super) fn describe(
         Some(topics) => {
             let may_create =
                 request.allow_auto_topic_creation || context.version < FIRST_AUTO_CREATION_VERSION;
+            let mut answered = BTreeSet::new();
             for topic in topics {
                 let entry = named_topic(world, topic, may_create);
-                response.topics.push(entry);
+                let key = (entry.name.clone(), entry.topic_id);
+                if !answered.contains(&key) {
+                    answered.insert(key);
+                    response.topics.push(entry);
+                }
             }
         }
+    }
+    if request.include_topic_authorized_operations {
+        let known = response
+            .topics
+            .iter_mut()
+            .filter(|topic| topic.error_code == ErrorCode::None);
+        known.for_each(|topic| topic.topic_authorized_operations = TOPIC_OPERATIONS);
+    }
+    if request.include_cluster_authorized_operations {
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
     response
 }
 
-/// B-17: topic ids in versions 10 and 11.
-fn refused(request: &MetadataRequest) -> MetadataResponse {
+fn is_nameless(topic: &MetadataRequestTopic) -> bool {
+    topic.name.is_none() && !topic.topic_id.is_known()
+}
+
+/// B-17: for topic ids in versions 10 and 11, and for a topic with neither id nor name.
+fn refused(request: &MetadataRequest, error_code: ErrorCode) -> MetadataResponse {
     let topics = request
         .topics
         .iter()
         .flatten()
         .map(|topic| MetadataResponseTopic {
-            error_code: ErrorCode::InvalidRequest,
+            error_code,
             name: Some(topic.name.clone().unwrap_or_default()),
             topic_id: topic.topic_id,
             ..Default::default()
         });
     MetadataResponse {
         topics: topics.collect(),
+        error_code: match error_code {
+            ErrorCode::InvalidRequest => ErrorCode::None,
+            of_request => of_request,
+        },
         ..Default::default()
     }
 }

@@ -64,6 +64,8 @@ pub(crate) fn serve(world: &mut World, context: &Context<'_>, request: RequestMe
         Q::DeleteRecords(request) => A::DeleteRecords(offsets::delete(world, context, &request)).into(),
         Q::Metadata(request) => A::Metadata(metadata::describe(world, context, &request)).into(),
         Q::ApiVersions(request) => A::ApiVersions(versions::describe(world, context, &request)).into(),
+        Q::SaslHandshake(_) => A::SaslHandshake(cluster::refuse_handshake()).into(),
+        Q::SaslAuthenticate(_) => A::SaslAuthenticate(cluster::refuse_authentication()).into(),
         Q::CreateTopics(request) => A::CreateTopics(topics::create(world, &request)).into(),
         Q::DeleteTopics(request) => A::DeleteTopics(topics::delete(world, context, &request)).into(),
         Q::CreatePartitions(request) => A::CreatePartitions(topics::expand(world, &request)).into(),

@@ -5,9 +5,9 @@ use kommit_protocol::messages::*;
 use kommit_protocol::units::Offset;
 
 use super::{Context, fetch::check_leader, named};
-use crate::coordinator::interface::CONSUMER_OFFSETS_TOPIC;
 use crate::core::World;
 use crate::partition::{Isolation, Partition};
+use crate::topics::is_internal;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -141,7 +141,7 @@ fn delete_before(
     topic: &str,
     wanted: &DeleteRecordsRequestPartition,
 ) -> Result<Offset, ErrorCode> {
-    if topic == CONSUMER_OFFSETS_TOPIC {
+    if is_internal(topic) {
         return Err(ErrorCode::InvalidTopicException);
     }
     let partition = world

@@ -5,7 +5,7 @@
 
 mod answer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use crate::partition::incoming::{IncomingBatch, Refusal};
 use crate::partition::verification::{ClientRules, Guard};
 use crate::partition::{AppendContext, Appended, Proof};
 use crate::topics::is_internal;
-use answer::translated;
+use answer::unverified_refusal;
 
 /// The first version in which the broker adds partitions to the transaction (B-74).
 const FIRST_ADDING_VERSION: i16 = 12;
@@ -91,10 +91,18 @@ pub(super) fn begin(world: &mut World, context: &Context<'_>, request: ProduceRe
         },
         timeout: context.now.instant + std::time::Duration::from_millis(timeout),
     });
+    // A partition that is named twice is written once, the last time.
+    let mut places = BTreeMap::new();
     for topic in request.topic_data {
         for partition in topic.partition_data {
             let item = pending.item(world, &topic.name, topic.topic_id, &partition);
-            pending.items.push(item);
+            let place = *places
+                .entry((item.topic_id, item.topic_name.clone(), partition.index))
+                .or_insert(pending.items.len());
+            match pending.items.get_mut(place) {
+                Some(named_before) => *named_before = item,
+                None => pending.items.push(item),
+            }
         }
     }
     pending.check_transaction();
@@ -183,14 +191,14 @@ impl PendingProduce {
         if producer_ids.is_empty() {
             return;
         }
-        let code = match self.transactional_id.as_deref() {
-            None => ErrorCode::TransactionalIdAuthorizationFailed,
-            Some("") => ErrorCode::InvalidRequest,
-            Some(_) if has_several => ErrorCode::InvalidProducerIdMapping,
+        let refusal = match self.transactional_id.as_deref() {
+            None => Refusal::hidden(ErrorCode::TransactionalIdAuthorizationFailed),
+            Some("") => Refusal::hidden(ErrorCode::InvalidRequest),
+            Some(_) if has_several => Refusal::told(ErrorCode::InvalidProducerIdMapping),
             Some(_) => return,
         };
         for item in &mut self.items {
-            item.stage = ItemStage::Refused(Refusal::hidden(code));
+            item.stage = ItemStage::Refused(refusal.clone());
         }
     }
 
@@ -261,8 +269,7 @@ impl PendingProduce {
                 Ok(()) => item.stage = ItemStage::Ready(batch.clone(), Proof::Verified(*guard)),
                 Err(ErrorCode::ConcurrentTransactions) if may_retry => outcome = Verified::Later,
                 Err(code) => {
-                    let code = translated(code, self.version, request.mode);
-                    item.stage = ItemStage::Refused(Refusal::hidden(code));
+                    item.stage = ItemStage::Refused(unverified_refusal(code, self.version, request.mode));
                 }
             }
         }

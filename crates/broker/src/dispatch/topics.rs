@@ -1,8 +1,10 @@
 //! CreateTopics, DeleteTopics and CreatePartitions, as far as Kafka's own tools and tests need them.
 
+use std::collections::BTreeSet;
+
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::*;
-use kommit_protocol::units::TopicId;
+use kommit_protocol::units::{NodeId, TopicId};
 
 use super::Context;
 use crate::core::World;
@@ -14,19 +16,19 @@ const FIRST_ID_DELETION: i16 = 6;
 /// Answers CreateTopics.
 pub(super) fn create(world: &mut World, request: &CreateTopicsRequest) -> CreateTopicsResponse {
     let mut response = CreateTopicsResponse::default();
-    for topic in &request.topics {
-        let is_repeated = request
-            .topics
-            .iter()
-            .filter(|other| other.name == topic.name)
-            .count()
-            > 1;
-        let created = match is_repeated {
-            true => Err((
+    for (place, topic) in request.topics.iter().enumerate() {
+        let mut same = (0..)
+            .zip(&request.topics)
+            .filter(|(_, other)| other.name == topic.name);
+        if same.next().is_some_and(|(first, _)| first < place) {
+            continue;
+        }
+        let created = match same.next() {
+            Some(_) => Err((
                 ErrorCode::InvalidRequest,
                 "the topic is named more than once".to_owned(),
             )),
-            false => create_one(world, topic, request.validate_only),
+            None => create_one(world, topic, request.validate_only),
         };
         response.topics.push(
             created.unwrap_or_else(|(error_code, text)| CreateTopicsResponseTopic {
@@ -58,7 +60,10 @@ fn create_one(
     if validate_only {
         return match world.cluster.topic(&new.name) {
             Some(_) => Err((ErrorCode::TopicAlreadyExists, "the topic exists".to_owned())),
-            None => Ok(answer),
+            None => Ok(CreateTopicsResponseTopic {
+                topic_id: world.cluster.fresh_topic_id(),
+                ..answer
+            }),
         };
     }
     let topic_id = world
@@ -76,8 +81,9 @@ fn planned(world: &World, topic: &CreateTopicsRequestTopic) -> Result<NewTopic, 
             "the name is not legal".to_owned(),
         ));
     }
+    let assigned = assigned_replicas(world, topic)?;
     let partitions = match topic.num_partitions {
-        _ if !topic.assignments.is_empty() => u32::try_from(topic.assignments.len()).unwrap_or(u32::MAX),
+        _ if assigned.is_some() => u32::try_from(topic.assignments.len()).unwrap_or(u32::MAX),
         -1 => world.config.default_partitions.max(1),
         count => u32::try_from(count).unwrap_or(0),
     };
@@ -89,6 +95,7 @@ fn planned(world: &World, topic: &CreateTopicsRequestTopic) -> Result<NewTopic, 
     }
     let nodes = world.cluster.nodes().len();
     let replication_factor = match topic.replication_factor {
+        _ if assigned.is_some() => assigned.unwrap_or_default(),
         -1 => world.default_replication_factor(),
         factor => u16::try_from(factor).unwrap_or(0),
     };
@@ -109,6 +116,50 @@ fn planned(world: &World, topic: &CreateTopicsRequestTopic) -> Result<NewTopic, 
         replication_factor,
         config,
     })
+}
+
+/// How many replicas each partition gets by the assignment of the request, if it has one. Which nodes they are is not kept: all
+/// nodes share one process.
+fn assigned_replicas(
+    world: &World,
+    topic: &CreateTopicsRequestTopic,
+) -> Result<Option<u16>, (ErrorCode, String)> {
+    let Some(first) = topic.assignments.first() else {
+        return Ok(None);
+    };
+    if topic.num_partitions != -1 || topic.replication_factor != -1 {
+        return Err((
+            ErrorCode::InvalidRequest,
+            "counts and an assignment exclude each other".to_owned(),
+        ));
+    }
+    let numbers: BTreeSet<i32> = topic
+        .assignments
+        .iter()
+        .map(|assignment| assignment.partition_index.0)
+        .collect();
+    let is_complete =
+        numbers.len() == topic.assignments.len() && numbers.into_iter().eq(0..numbers_end(topic));
+    let is_possible = |nodes: &[NodeId]| {
+        let different: BTreeSet<&NodeId> = nodes.iter().collect();
+        let known = |node: &&NodeId| world.cluster.nodes().iter().any(|known| known.id == **node);
+        different.len() == nodes.len() && nodes.len() == first.broker_ids.len() && different.iter().all(known)
+    };
+    let are_possible = topic
+        .assignments
+        .iter()
+        .all(|assignment| is_possible(&assignment.broker_ids));
+    if first.broker_ids.is_empty() || !is_complete || !are_possible {
+        return Err((
+            ErrorCode::InvalidReplicaAssignment,
+            "the assignment is not possible".to_owned(),
+        ));
+    }
+    Ok(u16::try_from(first.broker_ids.len()).ok())
+}
+
+fn numbers_end(topic: &CreateTopicsRequestTopic) -> i32 {
+    i32::try_from(topic.assignments.len()).unwrap_or(i32::MAX)
 }
 
 fn described_setting((name, value): (&'static str, String)) -> CreateTopicsResponseConfig {
@@ -143,6 +194,8 @@ pub(super) fn delete(
     let mut response = DeleteTopicsResponse::default();
     for (name, id) in wanted {
         let known = match &name {
+            Some(_) if id.is_known() => Err(ErrorCode::InvalidRequest),
+            None if !id.is_known() => Err(ErrorCode::InvalidRequest),
             Some(name) => Ok(name.clone()),
             None => world
                 .cluster
@@ -158,7 +211,7 @@ pub(super) fn delete(
             name: name.or(known.ok()),
             topic_id: deleted.unwrap_or(id),
             error_code: deleted.err().unwrap_or_default(),
-            error_message: None,
+            error_message: deleted.err().map(|code| code.text().to_owned()),
         });
     }
     world.note_change();
@@ -173,7 +226,10 @@ pub(super) fn expand(world: &mut World, request: &CreatePartitionsRequest) -> Cr
         response.results.push(CreatePartitionsResponseTopic {
             name: topic.name.clone(),
             error_code: expanded.err().unwrap_or_default(),
-            error_message: None,
+            error_message: expanded
+                .err()
+                .filter(|code| *code == ErrorCode::InvalidPartitions)
+                .map(|code| code.text().to_owned()),
         });
     }
     world.note_change();
@@ -190,11 +246,11 @@ fn expand_one(
         return Err(ErrorCode::InvalidPartitions);
     }
     if validate_only {
-        return world
-            .cluster
-            .topic(&topic.name)
-            .map(drop)
-            .ok_or(ErrorCode::UnknownTopicOrPartition);
+        return match world.cluster.topic(&topic.name) {
+            None => Err(ErrorCode::UnknownTopicOrPartition),
+            Some(known) if count as usize <= known.partitions.len() => Err(ErrorCode::InvalidPartitions),
+            Some(_) => Ok(()),
+        };
     }
     world.cluster.expand_topic(&topic.name, count)
 }

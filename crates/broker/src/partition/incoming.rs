@@ -3,7 +3,7 @@
 //! Reads the bytes itself, without the client's batch code, except for checksum and record decoding. Never changes a log.
 
 use bytes::Bytes;
-use kommit_protocol::batch;
+use kommit_protocol::batch::{self, Attributes, Compression};
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::units::{ProducerEpoch, ProducerId, Sequence, Timestamp};
 
@@ -31,6 +31,8 @@ pub(crate) struct Refusal {
     pub(crate) code: ErrorCode,
     /// Whether the answer shows the log start offset (B-35).
     pub(crate) log_start: LogStart,
+    /// Whether the answer says in words what the code means.
+    pub(crate) wording: Wording,
     /// Bad records: index in the batch, and what is wrong (B-33).
     pub(crate) records: Vec<(i32, &'static str)>,
 }
@@ -42,13 +44,29 @@ pub(crate) enum LogStart {
     Hidden,
 }
 
+/// Whether an error answer has a text beside its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wording {
+    CodeOnly,
+    InWords,
+}
+
 impl Refusal {
     /// A refusal that hides the log start offset.
     pub(crate) fn hidden(code: ErrorCode) -> Self {
         Self {
             code,
             log_start: LogStart::Hidden,
+            wording: Wording::CodeOnly,
             records: Vec::new(),
+        }
+    }
+
+    /// A refusal that hides it, and says in words what is wrong.
+    pub(crate) fn told(code: ErrorCode) -> Self {
+        Self {
+            wording: Wording::InWords,
+            ..Self::hidden(code)
         }
     }
 
@@ -57,6 +75,7 @@ impl Refusal {
         Self {
             code,
             log_start: LogStart::Shown,
+            wording: Wording::CodeOnly,
             records: Vec::new(),
         }
     }
@@ -79,9 +98,9 @@ pub(crate) struct IncomingBatch {
 impl IncomingBatch {
     /// B-24, and of B-31 what can be seen without the topic: exactly one batch of format 2.
     pub(crate) fn parse(records: &Bytes, produce_version: i16) -> Result<Self, Refusal> {
-        let size = batch_size(records)?.ok_or(Refusal::shown(ErrorCode::InvalidRecord))?;
+        let size = batch_size(records)?.ok_or(Refusal::hidden(ErrorCode::InvalidRecord))?;
         if magic(records) < 2 {
-            return Err(Refusal::shown(ErrorCode::InvalidRecord));
+            return Err(Refusal::hidden(ErrorCode::InvalidRecord));
         }
         if size < HEADER {
             return Err(Refusal::hidden(ErrorCode::CorruptMessage));
@@ -91,8 +110,9 @@ impl IncomingBatch {
         if attributes & COMPRESSION_BITS == ZSTD && produce_version < 7 {
             return Err(Refusal::hidden(ErrorCode::UnsupportedCompressionType));
         }
-        if batch_size(&records.slice(size..))?.is_some() {
-            return Err(Refusal::shown(ErrorCode::InvalidRecord));
+        let behind = batch_size(&records.slice(size..)).map_err(|refusal| Refusal::hidden(refusal.code))?;
+        if behind.is_some() {
+            return Err(Refusal::hidden(ErrorCode::InvalidRecord));
         }
         let producer_id = i64_at(&bytes, 43);
         Ok(Self {
@@ -119,6 +139,9 @@ impl IncomingBatch {
         if batch::verify_crc(&self.bytes).is_err() {
             return Err(Refusal::hidden(ErrorCode::CorruptMessage));
         }
+        if self.codec().is_none() {
+            return Err(Refusal::shown(ErrorCode::UnknownServerError));
+        }
         let count_fits = self.record_count > 0 && self.last_offset_delta == self.record_count - 1;
         let has_sequence = self.producer_id.is_none() || self.base_sequence >= 0;
         if self.attributes & CONTROL_BIT != 0 || !count_fits || !has_sequence {
@@ -140,9 +163,9 @@ impl IncomingBatch {
         self.attributes & TIMESTAMP_TYPE_BIT != 0
     }
 
-    /// Whether the records are compressed.
-    pub(crate) fn is_compressed(&self) -> bool {
-        self.attributes & COMPRESSION_BITS != 0
+    /// How the records are compressed; `None` for a number that no codec has.
+    pub(crate) fn codec(&self) -> Option<Compression> {
+        Attributes::from_bits(self.attributes).compression().ok()
     }
 
     /// The time that the records' deltas count from.
@@ -151,8 +174,8 @@ impl IncomingBatch {
     }
 
     /// The bytes behind the header.
-    pub(crate) fn records(&self) -> &[u8] {
-        self.bytes.get(HEADER..).unwrap_or_default()
+    pub(crate) fn records(&self) -> Bytes {
+        self.bytes.slice(HEADER..)
     }
 
     /// How many records the header announces.
@@ -185,13 +208,13 @@ fn batch_size(blob: &[u8]) -> Result<Option<usize>, Refusal> {
     }
     let declared = i32_at(blob, 8).saturating_add(12);
     if declared < SMALLEST_BATCH {
-        return Err(Refusal::hidden(ErrorCode::CorruptMessage));
+        return Err(Refusal::told(ErrorCode::CorruptMessage));
     }
     if blob.len() < UP_TO_MAGIC {
         return Ok(None);
     }
     if !(0..=2).contains(&magic(blob)) {
-        return Err(Refusal::hidden(ErrorCode::CorruptMessage));
+        return Err(Refusal::told(ErrorCode::CorruptMessage));
     }
     let declared = usize::try_from(declared).unwrap_or(usize::MAX);
     Ok((declared <= blob.len()).then_some(declared))

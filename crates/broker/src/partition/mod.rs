@@ -127,14 +127,15 @@ impl Partition {
         context: &AppendContext<'_>,
     ) -> Result<Appended, Refusal> {
         incoming.check(context.config)?;
-        if context.storage == Storage::Memory {
-            records::check(incoming, context.config, context.now.wall)?;
-        }
+        let latest = match context.storage {
+            Storage::Memory => records::check(incoming, context.config, context.now.wall)?,
+            Storage::Discard { .. } => incoming.max_timestamp,
+        };
         if let Some(candidate) = incoming.candidate() {
             if let Some(known) = self.producers.duplicate_of(&candidate) {
                 return Ok(Appended {
                     base_offset: known.base_offset(),
-                    log_append_time: self.append_time(context, known.timestamp),
+                    log_append_time: Some(known.timestamp),
                     end: Offset(known.last_offset.0 + 1),
                 });
             }
@@ -145,7 +146,7 @@ impl Partition {
                 .check(&candidate, self.verifications.entry(candidate.id))
                 .map_err(Refusal::shown)?;
         }
-        Ok(self.store(incoming, context))
+        Ok(self.store(incoming, latest, context))
     }
 
     fn append_time(&self, context: &AppendContext<'_>, timestamp: Timestamp) -> Option<Timestamp> {
@@ -169,11 +170,16 @@ impl Partition {
         }
     }
 
-    fn store(&mut self, incoming: &IncomingBatch, context: &AppendContext<'_>) -> Appended {
+    fn store(
+        &mut self,
+        incoming: &IncomingBatch,
+        latest: Timestamp,
+        context: &AppendContext<'_>,
+    ) -> Appended {
         let base_offset = self.log.end();
         let append_time = self.append_time(context, context.now.wall);
         let bytes = match context.storage {
-            Storage::Memory => self.stored_bytes(incoming, base_offset, append_time),
+            Storage::Memory => self.stored_bytes(incoming, (base_offset, latest), append_time),
             Storage::Discard { .. } => Bytes::new(),
         };
         let candidate = incoming.candidate();
@@ -187,7 +193,7 @@ impl Partition {
             } else {
                 BatchKind::Plain
             },
-            max_timestamp: append_time.unwrap_or(incoming.max_timestamp),
+            max_timestamp: append_time.unwrap_or(latest),
             bytes,
         };
         if let (BatchKind::Transactional, Some(id)) = (batch.kind, incoming.producer_id) {
@@ -205,14 +211,19 @@ impl Partition {
     fn stored_bytes(
         &self,
         incoming: &IncomingBatch,
-        base_offset: Offset,
+        (base_offset, latest): (Offset, Timestamp),
         append_time: Option<Timestamp>,
     ) -> Bytes {
         let mut bytes = BytesMut::from(incoming.bytes.as_ref());
         if let Some(time) = append_time {
             records::stamp_append_time(&mut bytes, time);
-        } else if incoming.claims_append_time() {
-            records::clear_timestamp_type(&mut bytes);
+        } else {
+            if incoming.claims_append_time() {
+                records::clear_timestamp_type(&mut bytes);
+            }
+            if latest != incoming.max_timestamp {
+                records::stamp_latest(&mut bytes, latest);
+            }
         }
         batch::set_base_offset(&mut bytes, base_offset, self.leader_epoch);
         bytes.freeze()

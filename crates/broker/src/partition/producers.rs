@@ -107,7 +107,7 @@ impl Producers {
         verification: Option<&VerificationEntry>,
     ) -> Result<(), ErrorCode> {
         let entry = self.entries.get(&batch.id);
-        if entry.is_some_and(|entry| batch.epoch < entry.epoch) {
+        if batch.epoch < entry.map_or(ProducerEpoch::NONE, |entry| entry.epoch) {
             return Err(ErrorCode::InvalidProducerEpoch);
         }
         if !in_sequence(batch, entry, verification) {

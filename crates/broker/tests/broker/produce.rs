@@ -55,14 +55,14 @@ fn malformed_records_are_refused_with_the_code_of_their_fault() {
     let good = Batch::plain().bytes();
     let followed_by = |extra: &[u8]| Bytes::from([good.as_ref(), extra].concat());
     let cases = [
-        ("no batch", Bytes::new(), ErrorCode::InvalidRecord, 0),
-        ("two batches", followed_by(&good), ErrorCode::InvalidRecord, 0),
-        ("cut", good.slice(..good.len() - 1), ErrorCode::InvalidRecord, 0),
+        ("no batch", Bytes::new(), ErrorCode::InvalidRecord, -1),
+        ("two batches", followed_by(&good), ErrorCode::InvalidRecord, -1),
+        ("cut", good.slice(..good.len() - 1), ErrorCode::InvalidRecord, -1),
         (
             "magic 1",
             changed(&Batch::plain(), 16, 1),
             ErrorCode::InvalidRecord,
-            0,
+            -1,
         ),
         (
             "magic 3",

@@ -51,10 +51,10 @@ impl TransactionCoordinator {
         call: &Call<'_>,
     ) -> Result<Identity, ErrorCode> {
         let scene = Scene::of(call);
+        let expected = expected_identity(request.producer_id, request.producer_epoch)?;
         let Some(id) = request.transactional_id.as_deref() else {
             return self.allocate_idempotent(scene);
         };
-        let expected = expected_identity(request.producer_id, request.producer_epoch)?;
         if id.is_empty() {
             return Err(ErrorCode::InvalidRequest);
         }

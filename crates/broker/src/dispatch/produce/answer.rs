@@ -1,5 +1,7 @@
 //! What a produce request is answered with (B-13, B-27, B-33 to B-36, B-79). Reads the outcome; changes nothing.
 
+use std::collections::BTreeMap;
+
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::*;
 
@@ -8,7 +10,7 @@ use crate::coordinator::interface::VerifyMode;
 use crate::core::World;
 use crate::dispatch::Outcome;
 use crate::messages::ResponseMessage;
-use crate::partition::incoming::{LogStart, Refusal};
+use crate::partition::incoming::{LogStart, Refusal, Wording};
 
 /// The first version that knows TRANSACTION_ABORTABLE (B-79).
 const FIRST_ABORTABLE_VERSION: i16 = 11;
@@ -30,12 +32,13 @@ impl PendingProduce {
             };
         }
         let mut response = ProduceResponse::default();
+        let mut places = BTreeMap::new();
         for item in &self.items {
             let entry = self.entry(item, world, &mut response.node_endpoints);
-            let same_topic = |topic: &&mut ProduceResponseTopic| {
-                topic.name == item.topic_name && topic.topic_id == item.topic_id
-            };
-            match response.responses.last_mut().filter(same_topic) {
+            let place = *places
+                .entry((item.topic_id, &item.topic_name))
+                .or_insert(response.responses.len());
+            match response.responses.get_mut(place) {
                 Some(topic) => topic.partition_responses.push(entry),
                 None => response.responses.push(ProduceResponseTopic {
                     name: item.topic_name.clone(),
@@ -115,8 +118,17 @@ impl PendingProduce {
     }
 }
 
-/// B-79: how the coordinator's refusal reaches the client.
-pub(super) fn translated(code: ErrorCode, version: i16, mode: VerifyMode) -> ErrorCode {
+/// B-79: how the coordinator's refusal reaches the client, with words where the code alone would puzzle.
+pub(super) fn unverified_refusal(code: ErrorCode, version: i16, mode: VerifyMode) -> Refusal {
+    match translated(code, version, mode) {
+        code @ (ErrorCode::InvalidTxnState
+        | ErrorCode::NotEnoughReplicas
+        | ErrorCode::ConcurrentTransactions) => Refusal::told(code),
+        code => Refusal::hidden(code),
+    }
+}
+
+fn translated(code: ErrorCode, version: i16, mode: VerifyMode) -> ErrorCode {
     match code {
         ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
         ErrorCode::TransactionAbortable if version < FIRST_ABORTABLE_VERSION => ErrorCode::InvalidTxnState,
@@ -129,8 +141,11 @@ pub(super) fn translated(code: ErrorCode, version: i16, mode: VerifyMode) -> Err
     }
 }
 
-/// B-33: the bad records of a refused batch, one by one.
+/// B-33: what is wrong in words, and the bad records of a refused batch one by one.
 fn describe_records(entry: &mut ProduceResponsePartition, refusal: &Refusal) {
+    if refusal.wording == Wording::InWords {
+        entry.error_message = Some(refusal.code.text().to_owned());
+    }
     if refusal.records.is_empty() {
         return;
     }
