@@ -62,6 +62,10 @@ pub(crate) const CLOCK_READERS: &[(&str, &str)] = &[
         "crates/broker/src/server",
         "the clock of the embedded broker's core",
     ),
+    (
+        "tests/src/compare/plain.rs",
+        "what a real Kafka answers carries the time of the day",
+    ),
     ("crates/cli/src", "rates, progress and measurements for a person"),
 ];
 

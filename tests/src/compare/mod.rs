@@ -1,0 +1,112 @@
+//! The same requests to the embedded broker and to a real Kafka, answer by answer.
+//!
+//! Reading order: here ([`compare()`]), [`actor`] (who plays a script against one broker and writes down the answers), [`plain`] (what of an
+//! answer must be equal: everything but ids, addresses, times and texts), [`requests`] and [`batches`] (what to send, right and wrong).
+//!
+//! Whatever differs is a defect of the embedded broker: the real one is right.
+
+pub mod actor;
+pub mod batches;
+pub mod plain;
+pub mod requests;
+
+use std::time::Duration;
+
+use kommit_broker::coordinator::interface::{CoordinatorConfig, TransactionVersion};
+use kommit_broker::{BrokerConfig, EmbeddedBroker};
+
+use crate::kafka::{Setup, Stage};
+
+pub use actor::Actor;
+
+/// How often both brokers look for transactions that have lasted too long.
+const TIME_OUT_CHECK: Duration = Duration::from_millis(200);
+
+/// Plays a script against both brokers under a finalised `transaction.version` and fails when an answer differs. Does nothing
+/// where there is no real Kafka.
+///
+/// # Panics
+/// When answers differ: the text shows each question with both answers.
+pub async fn compare(level: u8, name: &str, script: impl AsyncFn(&mut Actor)) {
+    let Some(mut stage) = Stage::enter(real_setup(level)).await else {
+        return;
+    };
+    let kafka = stage.shared().await;
+    let embedded = EmbeddedBroker::start(embedded_config(level))
+        .await
+        .expect("free ports");
+    let mut theirs = Actor::new(name, level, &kafka.client_address());
+    let mut ours = Actor::new(name, level, &embedded.bootstrap_servers());
+    let play = async |actor: &mut Actor| {
+        actor.prepare().await;
+        script(actor).await;
+    };
+    tokio::join!(play(&mut theirs), play(&mut ours));
+    let differences = differences(theirs.answers(), ours.answers());
+    assert!(
+        differences.is_empty(),
+        "{} of {} answers differ under transaction.version {level}:\n{}",
+        differences.len(),
+        theirs.answers().len(),
+        differences.join("\n")
+    );
+}
+
+/// The real broker that all scripts of one level share.
+pub fn real_setup(level: u8) -> Setup {
+    Setup::kafka_4_3()
+        .transaction_version(level)
+        .property("offsets.topic.num.partitions", 50)
+        .property("transaction.state.log.num.partitions", 50)
+        .property("auto.create.topics.enable", true)
+        // The batches of a script are old; nothing is deleted, and no log becomes two files, where a fetch would end.
+        .property("log.retention.ms", -1)
+        .property("log.roll.ms", i64::MAX)
+        .property(
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+            TIME_OUT_CHECK.as_millis(),
+        )
+}
+
+fn embedded_config(level: u8) -> BrokerConfig {
+    let transaction_version = match level {
+        0 => TransactionVersion::V0,
+        1 => TransactionVersion::V1,
+        _ => TransactionVersion::V2,
+    };
+    BrokerConfig {
+        transaction_version,
+        coordinator: CoordinatorConfig {
+            timed_out_transaction_interval: TIME_OUT_CHECK,
+            ..CoordinatorConfig::default()
+        },
+        ..BrokerConfig::default()
+    }
+}
+
+fn differences(theirs: &[(String, String)], ours: &[(String, String)]) -> Vec<String> {
+    let nothing = (String::from("(no question)"), String::from("(no answer)"));
+    let longest = theirs.len().max(ours.len());
+    let pairs = (0..longest).map(|place| {
+        (
+            theirs.get(place).unwrap_or(&nothing),
+            ours.get(place).unwrap_or(&nothing),
+        )
+    });
+    pairs
+        .filter(|(theirs, ours)| theirs != ours)
+        .map(|(theirs, ours)| {
+            format!(
+                "{}\n    Kafka:    {}\n    embedded: {}{}",
+                theirs.0,
+                theirs.1,
+                ours.1,
+                if theirs.0 == ours.0 {
+                    String::new()
+                } else {
+                    format!("\n    to: {}", ours.0)
+                }
+            )
+        })
+        .collect()
+}
