@@ -1,0 +1,247 @@
+//! Nanoseconds and allocations of each room that a record passes, without a network: `cargo bench -p kommit-benches --bench rooms`.
+//!
+//! Batches of 100-byte records go round and round through an accumulator; each room is timed for itself, in turn.
+#![allow(clippy::disallowed_methods, reason = "measuring is what this is for")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use allocation_counter::{AllocationInfo, measure};
+use bytes::Bytes;
+use kommit_accumulator::{
+    Accumulator, AccumulatorConfig, AppendRefusal, Delivery, DrainGate, Drainer, Leader, Page, RecordRef,
+    Stamp, StampScope, StampedBatch, TopicQueues, accumulator,
+};
+use kommit_protocol::api::ApiKey;
+use kommit_protocol::frame::{ProduceFrame, ProducePartition, decode_response, encode_response};
+use kommit_protocol::messages::{
+    ProduceRequest, ProduceResponse, ProduceResponsePartition, ProduceResponseTopic,
+};
+use kommit_protocol::time::{Instant as CoreInstant, Now};
+use kommit_protocol::units::{
+    Identity, NodeId, Offset, PartitionId, PartitionIndex, ProducerEpoch, ProducerId, Sequence, Timestamp,
+    TopicId,
+};
+
+const RECORDS: u64 = 500;
+const ROUNDS: u64 = 2_000;
+const NOW: Now = Now {
+    instant: CoreInstant::from_millis(1),
+    wall: Timestamp(1_700_000_000_000),
+};
+const PRODUCE: i16 = 12;
+
+fn main() {
+    println!("{:<44} {:>12} {:>14}", "room", "ns", "allocations");
+    for partitions in [1, 6, 100, 1_000, 10_000] {
+        let mut stage = Stage::set(partitions);
+        for _ in 0..ROUNDS / 10 + u64::from(partitions) {
+            stage.round();
+        }
+        stage.rooms = Rooms::default();
+        for _ in 0..ROUNDS {
+            stage.round();
+        }
+        println!("{partitions} partition(s), batches of {RECORDS} records");
+        stage.rooms.print();
+    }
+}
+
+/// What a room has cost so far.
+#[derive(Default)]
+struct Room {
+    rounds: Vec<Duration>,
+    allocations: u64,
+}
+
+impl Room {
+    fn enter<T>(&mut self, act: impl FnOnce() -> T) -> T {
+        let mut result = None;
+        let mut passed = Duration::ZERO;
+        let counted: AllocationInfo = measure(|| {
+            let begun = Instant::now();
+            result = Some(act());
+            passed = begun.elapsed();
+        });
+        self.rounds.push(passed);
+        self.allocations += counted.count_total;
+        result.expect("it was just done")
+    }
+
+    /// The median round, which a busy machine does not move as it moves the mean.
+    fn print(&mut self, what: &str, per_round: u64) {
+        self.rounds.sort_unstable();
+        let median = self.rounds[self.rounds.len() / 2].as_nanos() as f64 / per_round as f64;
+        let allocations = self.allocations as f64 / (per_round * ROUNDS) as f64;
+        println!("  {what:<42} {median:>12.1} {allocations:>14.3}");
+    }
+}
+
+#[derive(Default)]
+struct Rooms {
+    append: Room,
+    drain: Room,
+    frame: Room,
+    response: Room,
+    completion: Room,
+    delivery: Room,
+}
+
+impl Rooms {
+    fn print(&mut self) {
+        self.append.print("append, per record", RECORDS);
+        self.drain.print("ready, close, drain and stamp, per batch", 1);
+        self.frame.print("frame, per request", 1);
+        self.response.print("response, per request", 1);
+        self.completion.print("completion, per batch", 1);
+        self.delivery.print("delivery, per record", RECORDS);
+    }
+}
+
+struct Stage {
+    accumulator: Arc<Accumulator>,
+    drainer: Drainer,
+    topic: Arc<TopicQueues>,
+    sequences: Sequences,
+    next: u32,
+    value: [u8; 100],
+    deliveries: Vec<Delivery>,
+    answer: Bytes,
+    rooms: Rooms,
+}
+
+impl Stage {
+    fn set(partitions: u32) -> Self {
+        let config = AccumulatorConfig {
+            batch_size: 128 << 10,
+            linger: Duration::ZERO,
+            ..AccumulatorConfig::default()
+        };
+        let (accumulator, drainer) = accumulator(config, || {});
+        accumulator.gate().open();
+        Self {
+            topic: accumulator.topic("orders", partitions),
+            sequences: Sequences(vec![Sequence::ZERO; partitions as usize]),
+            accumulator,
+            drainer,
+            next: 0,
+            value: [b'v'; 100],
+            deliveries: Vec::with_capacity(RECORDS as usize),
+            answer: answer(),
+            rooms: Rooms::default(),
+        }
+    }
+
+    /// One batch from its first record to its last delivery.
+    fn round(&mut self) {
+        let partition = self.next % self.topic.partition_count();
+        self.next += 1;
+        let mut rooms = std::mem::take(&mut self.rooms);
+        rooms.append.enter(|| self.append(partition as i32));
+        let batch = rooms.drain.enter(|| self.drain());
+        let frame = rooms.frame.enter(|| frame(&batch));
+        drop(frame);
+        let response = rooms
+            .response
+            .enter(|| decode_response::<ProduceRequest>(self.answer.clone(), PRODUCE));
+        let base_offset = response.expect("an answer").1.responses[0].partition_responses[0].base_offset;
+        rooms
+            .completion
+            .enter(|| self.drainer.complete(batch, Some(Offset(base_offset)), None));
+        rooms.delivery.enter(|| {
+            for delivery in self.deliveries.drain(..) {
+                assert!(delivery.outcome().is_some_and(|outcome| outcome.is_ok()));
+            }
+        });
+        self.rooms = rooms;
+    }
+
+    fn append(&mut self, partition: i32) {
+        let record = RecordRef {
+            value: Some(&self.value),
+            ..RecordRef::default()
+        };
+        let mut page: Option<Page> = None;
+        while self.deliveries.len() < RECORDS as usize {
+            let destination = self
+                .accumulator
+                .destination(&self.topic, Some(PartitionId(partition)), &record)
+                .expect("a partition of the topic");
+            match self
+                .accumulator
+                .append(&destination, &record, &mut page, None, NOW)
+            {
+                Ok(delivery) => self.deliveries.push(delivery),
+                Err(AppendRefusal::NeedsPage(size)) => page = self.accumulator.try_page(size).ok(),
+                Err(refusal) => panic!("{refusal}"),
+            }
+        }
+    }
+
+    fn drain(&mut self) -> StampedBatch {
+        self.drainer.collect();
+        let leader = Leader {
+            node: NodeId(1),
+            epoch: None,
+        };
+        let ready = self.drainer.ready(NOW.instant, &|_| Some(leader));
+        assert_eq!(ready.nodes.len(), 1, "the batch is ready");
+        let drained = self
+            .drainer
+            .drain(NodeId(1), 1 << 20, NOW.instant, &mut self.sequences);
+        drained.batches.into_iter().next().expect("one batch")
+    }
+}
+
+/// Stamps as an idempotent producer's.
+struct Sequences(Vec<Sequence>);
+
+impl DrainGate for Sequences {
+    fn may_drain(&mut self, _partition: PartitionIndex, _stamped: Option<&Stamp>) -> bool {
+        true
+    }
+
+    fn stamp(&mut self, partition: PartitionIndex, records: u32) -> Stamp {
+        let next = &mut self.0[partition.position()];
+        let base_sequence = *next;
+        *next = next.advanced_by(records);
+        Stamp::Sequenced {
+            identity: Identity {
+                id: ProducerId(7),
+                epoch: ProducerEpoch(0),
+            },
+            base_sequence,
+            scope: StampScope::Idempotent,
+        }
+    }
+}
+
+fn frame(batch: &StampedBatch) -> Vec<Bytes> {
+    let partitions = [ProducePartition {
+        topic: "orders",
+        topic_id: TopicId::ZERO,
+        partition: PartitionId(0),
+        batch: batch.bytes(),
+    }];
+    let frame = ProduceFrame {
+        version: PRODUCE,
+        transactional_id: None,
+        acks: -1,
+        timeout_ms: 30_000,
+        partitions: &partitions,
+    };
+    frame.encode(1, Some("benches"))
+}
+
+fn answer() -> Bytes {
+    let response = ProduceResponse {
+        responses: vec![ProduceResponseTopic {
+            name: "orders".to_owned(),
+            partition_responses: vec![ProduceResponsePartition::default()],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let frame = encode_response(ApiKey::Produce, PRODUCE, 1, &response);
+    frame.slice(4..)
+}

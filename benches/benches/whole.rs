@@ -1,0 +1,204 @@
+//! The whole client against a broker that discards, beside the hand-written loop: `cargo bench -p kommit-benches --bench whole`.
+//!
+//! Processor time and allocations of this process; the broker is another one. Rounds alternate, and medians are printed.
+#![allow(clippy::disallowed_methods, reason = "measuring is what this is for")]
+
+use std::collections::VecDeque;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use allocation_counter::measure;
+use kommit::{Delivery, Producer, ProducerConfig, Record, TransactionalProducer};
+use kommit_benches::floor;
+use kommit_benches::measurement::{Measurement, Options};
+use kommit_broker::{BrokerConfig, EmbeddedBroker, Storage};
+use tokio::io::AsyncReadExt;
+
+const ROUNDS: usize = 5;
+/// Unacknowledged records that the application keeps at most.
+const WINDOW: usize = 300_000;
+
+fn main() {
+    if std::env::args().any(|argument| argument == "sink") {
+        return sink();
+    }
+    let sink = Sink::start();
+    for (size, records) in [(100, 3_000_000), (1000, 500_000)] {
+        let options = Options::from_pairs(&[
+            ("bootstrap-servers", &sink.servers),
+            ("topic", "whole"),
+            ("partitions", "6"),
+            ("batch-size", "131072"),
+            ("size", &size.to_string()),
+            ("records", &records.to_string()),
+        ]);
+        compare(&format!("{size}-byte records, CPU ns per record"), || {
+            let floor = floor::records(&options).cpu_ns_per_record();
+            (floor, client(&options).cpu_ns_per_record())
+        });
+    }
+    for size in [1_u64, 100] {
+        let options = Options::from_pairs(&[
+            ("bootstrap-servers", &sink.servers),
+            ("topic", "whole-txn"),
+            ("mode", "txn"),
+            ("txn-size", &size.to_string()),
+            ("records", &(3_000 * size).to_string()),
+        ]);
+        compare(&format!("transactions of {size} record(s), p50 in µs"), || {
+            (
+                floor::transactions(&options).median(),
+                transactions(&options).median(),
+            )
+        });
+    }
+}
+
+/// Prints the medians of the floor's and the client's figures, and their ratio.
+fn compare(what: &str, round: impl Fn() -> (f64, f64)) {
+    let (mut floor, mut client): (Vec<f64>, Vec<f64>) = (0..ROUNDS).map(|_| round()).unzip();
+    floor.sort_by(f64::total_cmp);
+    client.sort_by(f64::total_cmp);
+    let (floor, client) = (floor[ROUNDS / 2], client[ROUNDS / 2]);
+    println!(
+        "{what}: floor {floor:.1}, kommit {client:.1}, ratio {:.2}",
+        client / floor
+    );
+}
+
+/// The records of `floor::records`, through the client; on one thread, so that all allocations are counted.
+fn client(options: &Options) -> Measurement {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let mut measured = None;
+    let counted = measure(|| measured = Some(runtime.block_on(send_all(options))));
+    let measured = measured.expect("it was just done");
+    println!(
+        "  {:.4} allocations per record",
+        counted.count_total as f64 / measured.acked as f64
+    );
+    measured
+}
+
+async fn send_all(options: &Options) -> Measurement {
+    let config = ProducerConfig::builder()
+        .bootstrap_servers(options.text("bootstrap-servers", ""))
+        .set("batch.size", options.text("batch-size", "16384"))
+        .set("linger.ms", "5")
+        .build()
+        .expect("legal settings");
+    let producer = Producer::new(config).expect("a producer");
+    let (topic, payload) = (options.text("topic", ""), options.payload());
+    let record = Record::new(&topic).value(&payload);
+    for partition in 0..options.number("partitions", 1) as i32 {
+        let sent = producer.send(record.partition(partition)).await.expect("room");
+        sent.await.expect("written");
+    }
+    let mut measurement = Measurement::begin();
+    let mut window: VecDeque<Delivery> = VecDeque::with_capacity(WINDOW);
+    for index in 0..options.number("records", 1_000_000) {
+        window.push_back(producer.send(record).await.expect("room"));
+        if index % 256 == 0 {
+            while window.front().is_some_and(|first| first.outcome().is_some()) {
+                window.pop_front();
+                measurement.acked += 1;
+            }
+        }
+        if window.len() == WINDOW {
+            window.pop_front().expect("a delivery").await.expect("written");
+            measurement.acked += 1;
+        }
+    }
+    for delivery in window {
+        delivery.await.expect("written");
+        measurement.acked += 1;
+    }
+    measurement.end();
+    producer.close(Duration::from_secs(5)).await.expect("a close");
+    measurement
+}
+
+#[tokio::main]
+async fn transactions(options: &Options) -> Measurement {
+    let config = ProducerConfig::builder()
+        .bootstrap_servers(options.text("bootstrap-servers", ""))
+        .transactional_id("whole")
+        .set("linger.ms", "0")
+        .build()
+        .expect("legal settings");
+    let mut producer = TransactionalProducer::connect(config).await.expect("an identity");
+    let (topic, payload) = (options.text("topic", ""), options.payload());
+    let (records, size) = (
+        options.number("records", 1_000_000),
+        options.number("txn-size", 100),
+    );
+    let mut measurement = Measurement::begin();
+    for _ in 0..records / size {
+        let begun = Instant::now();
+        let transaction = producer.begin().await.expect("a transaction");
+        for _ in 0..size {
+            drop(
+                transaction
+                    .send(Record::new(&topic).value(&payload))
+                    .await
+                    .expect("room"),
+            );
+        }
+        transaction.commit().await.expect("a commit");
+        measurement.time_since(begun);
+        measurement.acked += size;
+    }
+    measurement.end();
+    producer.close(Duration::from_secs(5)).await.expect("a close");
+    measurement
+}
+
+/// The broker, in a process of its own so that its time is not counted.
+struct Sink {
+    child: Child,
+    servers: String,
+}
+
+impl Sink {
+    fn start() -> Self {
+        let program = std::env::current_exe().expect("this program");
+        let mut child = Command::new(program)
+            .arg("sink")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program again");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("a pipe");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).expect("an address");
+        Self {
+            child,
+            servers: line.trim().to_owned(),
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // It ends with its standard input.
+        drop(self.child.stdin.take());
+        let _ended = self.child.wait();
+    }
+}
+
+#[tokio::main]
+async fn sink() {
+    let config = BrokerConfig {
+        storage: Storage::Discard {
+            answer_delay: Duration::ZERO,
+        },
+        journal_capacity: 0,
+        ..BrokerConfig::default()
+    };
+    let broker = EmbeddedBroker::start(config).await.expect("a free port");
+    println!("{}", broker.bootstrap_servers());
+    let _end = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
+    broker.shutdown().await;
+}
