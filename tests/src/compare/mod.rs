@@ -35,7 +35,7 @@ pub async fn compare(level: u8, name: &str, script: impl AsyncFn(&mut Actor)) {
     let embedded = EmbeddedBroker::start(embedded_config(level))
         .await
         .expect("free ports");
-    let mut theirs = Actor::new(name, level, &kafka.client_address());
+    let mut theirs = Actor::new(name, level, &kafka.bootstrap_servers());
     let mut ours = Actor::new(name, level, &embedded.bootstrap_servers());
     let play = async |actor: &mut Actor| {
         actor.prepare().await;
