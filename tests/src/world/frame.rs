@@ -1,11 +1,13 @@
 //! Requests and answers in words: for assertions and for the trace.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::batch::batches;
+use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::frame::{RequestHeader, decode_message, decode_request_header, decode_response_header};
 use kommit_protocol::messages::*;
 use kommit_protocol::units::{ProducerEpoch, ProducerId, TopicId};
@@ -18,6 +20,10 @@ pub struct SentFrame {
     pub at: Duration,
     /// Which producer.
     pub producer: String,
+    /// The place of the producer among those of the world: two may have one name.
+    pub who: usize,
+    /// How many transactions the producer had begun by then.
+    pub transactions: usize,
     /// To which broker: its id, or a negative number for a bootstrap address.
     pub broker: i32,
     /// Which connection of the producer.
@@ -30,6 +36,10 @@ pub struct SentFrame {
     pub summary: String,
     /// The batches of a produce request.
     pub batches: Vec<SentBatch>,
+    /// The additions and batches of the producer that had no answer by then, on connections that it had not closed.
+    pub beside: Vec<ApiKey>,
+    /// The answer in short, when one came that could be read.
+    pub answer: Option<String>,
 }
 
 /// A batch in a produce request.
@@ -41,12 +51,16 @@ pub struct SentBatch {
     pub broker: i32,
     /// Where it goes, as `topic-partition`.
     pub partition: String,
+    /// The producer id, with an identity.
+    pub producer_id: Option<i64>,
     /// The producer epoch, with an identity.
     pub epoch: Option<i16>,
     /// The sequence of its first record, with an identity.
     pub base_sequence: Option<i32>,
     /// The values of its records.
     pub values: Vec<String>,
+    /// What it was answered with.
+    pub answer: Option<ErrorCode>,
 }
 
 impl SentBatch {
@@ -55,7 +69,8 @@ impl SentBatch {
             (Some(epoch), Some(sequence)) => format!(" e{epoch} s{sequence}"),
             _ => String::new(),
         };
-        format!("{}[{}{identity}]", self.partition, self.values.join(","))
+        let values: Vec<String> = self.values.iter().map(|value| shortened(value)).collect();
+        format!("{}[{}{identity}]", self.partition, values.join(","))
     }
 }
 
@@ -63,8 +78,11 @@ impl SentBatch {
 pub(crate) struct Written<'a> {
     pub(crate) at: Duration,
     pub(crate) producer: &'a str,
+    pub(crate) who: usize,
+    pub(crate) transactions: usize,
     pub(crate) broker: i32,
     pub(crate) connection: u64,
+    pub(crate) beside: Vec<ApiKey>,
 }
 
 /// Reads a request, without its length prefix.
@@ -94,12 +112,16 @@ pub(crate) fn describe_request(
     let sent = SentFrame {
         at: written.at,
         producer,
+        who: written.who,
+        transactions: written.transactions,
         broker,
         connection,
         api,
         version,
         summary,
         batches,
+        beside: written.beside.clone(),
+        answer: None,
     };
     Ok((header, sent))
 }
@@ -183,9 +205,11 @@ fn batches_of(
                     at: written.at,
                     broker: written.broker,
                     partition: format!("{name}-{}", partition.index.0),
+                    producer_id: sequence.map(|_| batch.header.producer_id.0),
                     epoch: sequence.map(|_| batch.header.producer_epoch.0),
                     base_sequence: sequence.map(|sequence| sequence.number()),
-                    values: values_of(&batch.bytes),
+                    values: whole_values_of(&batch.bytes),
+                    answer: None,
                 });
             }
         }
@@ -193,27 +217,54 @@ fn batches_of(
     sent
 }
 
-/// The values of the records in a batch, as text.
+/// The values of the records in a batch, as text; long ones shortened.
 pub(crate) fn values_of(batch: &Bytes) -> Vec<String> {
+    whole_values_of(batch)
+        .iter()
+        .map(|value| shortened(value))
+        .collect()
+}
+
+fn shortened(value: &str) -> String {
+    match value.len() {
+        0..=32 => value.to_owned(),
+        long => format!("<{long} bytes>"),
+    }
+}
+
+/// The values of the records in a batch, as text.
+pub(crate) fn whole_values_of(batch: &Bytes) -> Vec<String> {
     const LARGEST: usize = 64 * 1024 * 1024;
     let view = kommit_protocol::batch::BatchView::parse(batch).expect("a batch that can be read");
     let records = view.records(LARGEST).expect("records that can be read");
     let value = |record: kommit_protocol::batch::RecordView| record.value.unwrap_or_default();
-    let text = |value: Bytes| match value.len() {
-        0..=32 => String::from_utf8_lossy(&value).into_owned(),
-        long => format!("<{long} bytes>"),
-    };
+    let text = |value: Bytes| String::from_utf8_lossy(&value).into_owned();
     records
         .map(|record| text(value(record.expect("a record that can be read"))))
         .collect()
 }
 
-/// Reads an answer, without its length prefix.
-pub(crate) fn describe_answer(frame: Bytes, api: ApiKey, version: i16) -> String {
-    answer(frame, api, version).unwrap_or_else(|error| format!("cannot be read: {error}"))
+/// The code of each partition in an answer to a produce request; none when it cannot be read.
+pub(crate) fn produce_codes(
+    frame: Bytes,
+    version: i16,
+    name_of: &dyn Fn(TopicId) -> Option<String>,
+) -> Option<BTreeMap<String, ErrorCode>> {
+    let mut body = Reader::new(frame);
+    decode_response_header(&mut body, ApiKey::Produce, version).ok()?;
+    let response: ProduceResponse = decode_message(&mut body, ApiKey::Produce, version).ok()?;
+    let mut codes = BTreeMap::new();
+    for topic in response.responses {
+        let name = name_of(topic.topic_id).unwrap_or(topic.name);
+        for partition in topic.partition_responses {
+            codes.insert(format!("{name}-{}", partition.index.0), partition.error_code);
+        }
+    }
+    Some(codes)
 }
 
-fn answer(frame: Bytes, api: ApiKey, version: i16) -> Result<String, DecodeError> {
+/// Reads an answer, without its length prefix.
+pub(crate) fn describe_answer(frame: Bytes, api: ApiKey, version: i16) -> Result<String, DecodeError> {
     let mut body = Reader::new(frame);
     decode_response_header(&mut body, api, version)?;
     Ok(match api {

@@ -44,6 +44,15 @@ impl LinkId {
     }
 }
 
+/// A request that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) api: ApiKey,
+    pub(crate) version: i16,
+    /// Its place among all requests of the world.
+    pub(crate) place: usize,
+}
+
 /// Bytes in one direction.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -96,8 +105,10 @@ pub(crate) struct Link {
     pub(crate) written: u64,
     /// Whether the socket takes bytes.
     pub(crate) is_stalled: bool,
-    /// What was asked, by correlation id.
-    pub(crate) asked: BTreeMap<i32, (ApiKey, i16)>,
+    /// Whether the producer has closed it; the broker may not know yet.
+    pub(crate) is_closed: bool,
+    /// What was asked and is not answered, by correlation id.
+    pub(crate) asked: BTreeMap<i32, Asked>,
 }
 
 impl Link {
@@ -111,6 +122,7 @@ impl Link {
             outgoing: FrameSplitter::new(LONGEST_FRAME),
             written: 0,
             is_stalled: false,
+            is_closed: false,
             asked: BTreeMap::new(),
         }
     }

@@ -267,6 +267,26 @@ impl World {
         state::run_until(&self.state, |state| state.sent_count(api) >= count);
     }
 
+    /// Ends every fault, and runs until nothing can be under way any more: no record, no request, no transaction.
+    pub fn settle(&self) {
+        let longest = self.state.borrow_mut().heal();
+        self.run_for(longest);
+    }
+
+    /// [Settles](World::settle), and fails when a promise is broken, whatever the scene was about (`docs/spec/proof.md`, I1 …).
+    ///
+    /// Counts on records that differ in their values, and on producers with an identity.
+    pub fn audit(&self) {
+        let breaches = self.breaches();
+        assert!(breaches.is_empty(), "broken promises:\n{}", breaches.join("\n"));
+    }
+
+    /// As [`World::audit`]: the promises that are broken.
+    pub fn breaches(&self) -> Vec<String> {
+        self.settle();
+        self.state.borrow().breaches()
+    }
+
     /// The time since the beginning.
     pub fn now(&self) -> Duration {
         self.state.borrow().now - Instant::ORIGIN

@@ -1,5 +1,6 @@
 //! The event heap: who moves when. One step takes the time to the next event and lets everybody act that it concerns.
 
+mod audit;
 mod inspect;
 mod producers;
 mod wire;
@@ -174,6 +175,17 @@ impl State {
         for (_, id) in ended {
             self.broker_mut().remove_rule(id);
         }
+    }
+
+    /// Takes away everything that stands in the way, and says how long it may take until nothing is under way any more.
+    pub(crate) fn heal(&mut self) -> Duration {
+        for (_, id) in std::mem::take(&mut self.rules) {
+            self.broker_mut().remove_rule(id);
+        }
+        self.reachable.clear();
+        self.garbled.clear();
+        let patience = self.settings.request_timeout * 2;
+        self.settings.delivery_timeout + self.settings.transaction_timeout + patience
     }
 
     pub(crate) fn set_reachable(&mut self, broker: NodeId, how: Reachable) {

@@ -52,15 +52,20 @@ impl State {
             .collect()
     }
 
-    /// Each transactional batch waits for the next marker of its producer; without one it is not visible, nor is anything behind it.
     pub(crate) fn committed(&self, topic: &str, partition: i32) -> Vec<String> {
+        let batches = self.committed_batches(topic, partition);
+        batches.iter().flat_map(|batch| values_of(&batch.bytes)).collect()
+    }
+
+    /// Each transactional batch waits for the next marker of its producer; without one it is not visible, nor is anything behind it.
+    pub(super) fn committed_batches(&self, topic: &str, partition: i32) -> Vec<LoggedBatch> {
         let mut visible = BTreeMap::new();
         let mut open = BTreeMap::new();
         for batch in self.batches(topic, partition) {
             let producer = batch.producer.map(|(id, _)| id);
             match batch.kind {
                 BatchKind::Plain => {
-                    visible.insert(batch.base_offset, values_of(&batch.bytes));
+                    visible.insert(batch.base_offset, batch);
                 }
                 BatchKind::Transactional => {
                     let of_producer: &mut Vec<LoggedBatch> = open.entry(producer).or_default();
@@ -69,7 +74,7 @@ impl State {
                 BatchKind::Marker { outcome, .. } => {
                     let ended = open.remove(&producer).unwrap_or_default();
                     let kept = ended.into_iter().filter(|_| outcome == MarkerOutcome::Commit);
-                    visible.extend(kept.map(|batch| (batch.base_offset, values_of(&batch.bytes))));
+                    visible.extend(kept.map(|batch| (batch.base_offset, batch)));
                 }
             }
         }
@@ -77,6 +82,6 @@ impl State {
         let stable = visible
             .into_iter()
             .filter(|(offset, _)| unstable.is_none_or(|unstable| *offset < unstable));
-        stable.flat_map(|(_, values)| values).collect()
+        stable.map(|(_, batch)| batch).collect()
     }
 }

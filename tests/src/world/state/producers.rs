@@ -11,7 +11,7 @@ use kommit_accumulator::{
 };
 use kommit_network::{BrokerAddress, NetEvent, Network};
 use kommit_protocol::time::Instant;
-use kommit_protocol::units::PartitionId;
+use kommit_protocol::units::{PartitionId, TopicPartition};
 use kommit_sender::{Actions, Command, Phase, Reply, SenderCore};
 use kommit_txn_manager::{Ticket, TransactionManager};
 
@@ -41,6 +41,15 @@ pub(crate) struct ProducerState {
     tickets: u64,
     transaction: TransactionNumber,
     in_transaction: Option<TransactionNumber>,
+    /// All that were begun, oldest first.
+    pub(crate) transactions: Vec<TransactionCalls>,
+}
+
+/// The calls that were to end a transaction.
+#[derive(Debug, Default)]
+pub(crate) struct TransactionCalls {
+    pub(crate) commits: Vec<Ticket>,
+    pub(crate) aborts: Vec<Ticket>,
 }
 
 impl ProducerState {
@@ -56,8 +65,21 @@ impl ProducerState {
 #[derive(Debug)]
 pub(crate) struct Record {
     name: String,
+    /// Which producer.
+    pub(crate) who: usize,
+    /// In which of its transactions.
+    pub(crate) transaction: Option<usize>,
+    pub(crate) place: TopicPartition,
+    pub(crate) value: String,
     sent: Result<Delivery, AppendRefusal>,
     is_told: bool,
+}
+
+impl Record {
+    /// Whether it is in a batch.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.sent.is_ok()
+    }
 }
 
 impl State {
@@ -87,6 +109,7 @@ impl State {
             tickets: 0,
             transaction: TransactionNumber::FIRST,
             in_transaction: None,
+            transactions: Vec::new(),
         });
         index
     }
@@ -106,7 +129,15 @@ impl State {
         let it = &mut self.producers[producer];
         it.tickets += 1;
         let ticket = Ticket(it.tickets);
-        self.command(producer, command(ticket));
+        let command = command(ticket);
+        if let Some(transaction) = it.transactions.last_mut() {
+            match command {
+                Command::Commit(_) => transaction.commits.push(ticket),
+                Command::Abort(_) => transaction.aborts.push(ticket),
+                _ => {}
+            }
+        }
+        self.command(producer, command);
         ticket
     }
 
@@ -124,6 +155,7 @@ impl State {
         gate.open_for(number);
         it.transaction = number.next();
         it.in_transaction = Some(number);
+        it.transactions.push(TransactionCalls::default());
         self.command(producer, Command::Begin);
     }
 
@@ -175,10 +207,10 @@ impl State {
         if it.rung.swap(false, Ordering::Relaxed) && it.core.is_some() {
             it.due = self.now;
         }
-        let place = match (&sent, partition) {
-            (Ok(delivery), _) => delivery.topic_partition().to_string(),
-            (Err(_), Some(partition)) => format!("{topic}-{partition}"),
-            (Err(_), None) => topic.to_owned(),
+        // A record that was refused is nowhere, so it does not matter where.
+        let place = match &sent {
+            Ok(delivery) => delivery.topic_partition().clone(),
+            Err(_) => TopicPartition::new(topic, partition.unwrap_or_default()),
         };
         let name = format!("{place} {:.12}", String::from_utf8_lossy(value));
         let refused = sent
@@ -187,8 +219,13 @@ impl State {
             .map_or_else(String::new, |refusal| format!(": {refusal}"));
         self.trace
             .line(self.now, &it.name, format_args!("send {name}{refused}"));
+        let begun = it.transactions.len();
         self.records.push(Record {
             name,
+            who: producer,
+            transaction: it.in_transaction.and_then(|_| begun.checked_sub(1)),
+            place,
+            value: String::from_utf8_lossy(value).into_owned(),
             sent,
             is_told: false,
         });

@@ -3,13 +3,22 @@
 use bytes::Bytes;
 use kommit_broker::{BrokerAction, BrokerEvent};
 use kommit_network::{ConnectionId, LinkFailure, NetAction, NetEvent};
+use kommit_protocol::api::ApiKey;
 use kommit_protocol::frame::peek_correlation_id;
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{NodeId, TopicId};
 
-use super::super::frame::{Written, describe_answer, describe_request};
-use super::super::link::{Link, LinkId, Reachable, broker_at, joined};
+use super::super::frame::{Written, describe_answer, describe_request, produce_codes};
+use super::super::link::{Asked, Link, LinkId, Reachable, broker_at, joined};
 use super::{Event, State};
+
+/// What must be answered before the end of a transaction is asked for (R5).
+const ADDITIONS: [ApiKey; 4] = [
+    ApiKey::Produce,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::AddOffsetsToTxn,
+    ApiKey::TxnOffsetCommit,
+];
 
 impl State {
     pub(super) fn arrive_at_broker(&mut self, id: LinkId, bytes: &Bytes) {
@@ -60,16 +69,49 @@ impl State {
         let asked = peek_correlation_id(&frame)
             .ok()
             .and_then(|number| link.asked.remove(&number));
-        let Some((api, version)) = asked else { return frame };
+        let Some(Asked { api, version, place }) = asked else {
+            return frame;
+        };
         if let Some(place) = self.garbled.iter().position(|garbled| *garbled == api) {
             self.garbled.remove(place);
             frame = frame.slice(..frame.len() / 2);
         }
         let (name, from) = (&self.producers[link.producer].name, link.at_client);
-        let text = describe_answer(frame.clone(), api, version);
+        let described = describe_answer(frame.clone(), api, version);
+        let (text, answer) = match described {
+            Ok(text) => (text.clone(), Some(text)),
+            Err(error) => (format!("cannot be read: {error}"), None),
+        };
         self.trace
             .line(self.now, name, format_args!("< {from} {api} {text}"));
+        self.sent[place].answer = answer;
+        if api == ApiKey::Produce {
+            self.note_codes(place, frame.clone(), version);
+        }
         frame
+    }
+
+    /// For the audit: what each batch was answered with.
+    fn note_codes(&mut self, place: usize, frame: Bytes, version: i16) {
+        let codes = produce_codes(frame, version, &|id| self.topic_name(id)).unwrap_or_default();
+        for batch in &mut self.sent[place].batches {
+            batch.answer = codes.get(&batch.partition).copied();
+        }
+    }
+
+    fn topic_name(&self, id: TopicId) -> Option<String> {
+        let is_it = |name: &&String| id.is_known() && self.broker.topic_id(name) == Some(id);
+        self.topics.keys().find(is_it).cloned()
+    }
+
+    /// What a producer has asked that adds to a transaction, and nobody has answered.
+    fn unanswered_additions(&self, producer: usize) -> Vec<ApiKey> {
+        let open = self
+            .links
+            .values()
+            .filter(|link| link.producer == producer && !link.is_closed);
+        let asked = open.flat_map(|link| link.asked.values().map(|asked| asked.api));
+        asked.filter(|api| ADDITIONS.contains(api)).collect()
     }
 
     pub(super) fn carry_out_of_client(&mut self, producer: usize, action: NetAction) {
@@ -90,6 +132,7 @@ impl State {
                 let Some(link) = self.links.get_mut(&id) else {
                     return;
                 };
+                link.is_closed = true;
                 let at = link.up.arrival(self.now, &mut self.random);
                 self.trace.line(
                     self.now,
@@ -131,16 +174,21 @@ impl State {
     }
 
     fn write(&mut self, id: LinkId, bytes: &Bytes) {
+        let beside = self.unanswered_additions(self.links[&id].producer);
         let link = self
             .links
             .get_mut(&id)
             .expect("a link that was found a moment ago");
-        let name = &self.producers[link.producer].name;
+        let producer = &self.producers[link.producer];
+        let name = &producer.name;
         let written = Written {
             at: self.now - Instant::ORIGIN,
             producer: name,
+            who: link.producer,
+            transactions: producer.transactions.len(),
             broker: link.broker.0,
             connection: link.at_client.generation,
+            beside,
         };
         let broker = &self.broker;
         let topics = &self.topics;
@@ -154,7 +202,12 @@ impl State {
         while let Some(frame) = link.outgoing.next().expect("a producer writes frames") {
             let (header, sent) =
                 describe_request(frame, &written, &name_of).expect("a request that can be read");
-            link.asked.insert(header.correlation_id, (sent.api, sent.version));
+            let asked = Asked {
+                api: sent.api,
+                version: sent.version,
+                place: self.sent.len(),
+            };
+            link.asked.insert(header.correlation_id, asked);
             let (to, stalled) = (link.at_client, if link.is_stalled { " (stalled)" } else { "" });
             let text = format!("> {to} {} v{} {}{stalled}", sent.api, sent.version, sent.summary);
             self.trace.line(self.now, name, text);
