@@ -100,3 +100,63 @@ fn the_index_of_the_decisions_lists_every_page_with_its_title() {
     let rows = index.lines().filter(|line| line.starts_with("| [")).count();
     assert_eq!(rows, pages.len(), "a row of the index is about no page");
 }
+
+/// The names of drills in the specification of the hazards: `` Drill `name` ``, also several, also with alternatives in braces.
+fn specified_drills() -> BTreeSet<String> {
+    let specification = read(&top().join("docs/spec/hazards.md"));
+    let (_, list) = specification
+        .split_once("## Hazard list")
+        .expect("the list of hazards");
+    let (list, _) = list.split_once("\n## ").expect("a section behind it");
+    let mentions = list.split("Drill ").skip(1);
+    mentions
+        .flat_map(|mention| quoted(mention.split('.').next().unwrap_or_default()))
+        .flat_map(alternatives)
+        .collect()
+}
+
+/// `a_{b,c}` as `a_b` and `a_c`.
+fn alternatives(name: &str) -> Vec<String> {
+    let parts = name
+        .split_once('{')
+        .and_then(|(head, rest)| Some((head, rest.strip_suffix('}')?)));
+    match parts {
+        Some((head, choices)) => choices
+            .split(',')
+            .map(|choice| format!("{head}{choice}"))
+            .collect(),
+        None => vec![name.to_owned()],
+    }
+}
+
+#[test]
+fn every_drill_of_the_specification_is_in_the_table_of_hazards_or_explained() {
+    let page = read(&top().join("docs/hazards.md"));
+    let named: BTreeSet<&str> = quoted(&page).collect();
+    let drills = specified_drills();
+    assert!(
+        drills.len() > 30,
+        "only {} drills found: {drills:?}",
+        drills.len()
+    );
+    for drill in drills {
+        assert!(
+            named.contains(drill.as_str()),
+            "docs/hazards.md lacks the drill {drill}"
+        );
+    }
+}
+
+#[test]
+fn every_drill_in_the_table_of_hazards_exists() {
+    let functions = all_functions();
+    let page = read(&top().join("docs/hazards.md"));
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| H")).collect();
+    assert_eq!(rows.len(), 30, "one row for each hazard");
+    for row in rows {
+        let drills = row.rsplit(" | ").next().unwrap_or_default();
+        for drill in quoted(drills) {
+            assert!(functions.contains(drill), "this drill does not exist: {drill}");
+        }
+    }
+}
