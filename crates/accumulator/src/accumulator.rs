@@ -198,6 +198,11 @@ impl Accumulator {
         self.pool.page(size)
     }
 
+    /// The bytes of `buffer.memory`.
+    pub fn total_memory(&self) -> usize {
+        self.pool.total()
+    }
+
     /// The bytes of `buffer.memory` that are free now.
     pub fn available_memory(&self) -> usize {
         self.pool.available()

@@ -46,6 +46,7 @@ pub(crate) struct OpenBatch {
     base_timestamp: Timestamp,
     max_timestamp: Timestamp,
     records: u32,
+    largest_record: usize,
 }
 
 impl OpenBatch {
@@ -68,6 +69,7 @@ impl OpenBatch {
             base_timestamp,
             max_timestamp: base_timestamp,
             records: 0,
+            largest_record: 0,
         }
     }
 
@@ -89,6 +91,7 @@ impl OpenBatch {
         put_record(self.page.buffer_mut(), &fields);
         let index = self.records;
         self.records += 1;
+        self.largest_record = self.largest_record.max(length);
         self.max_timestamp = self.max_timestamp.max(timestamp);
         let facts = RecordFacts {
             timestamp,
@@ -132,11 +135,14 @@ impl OpenBatch {
     ///
     /// Records that compression does not make shorter stay as they are, so that a batch never outgrows its page.
     pub(crate) fn close(mut self, codec: Codec) -> ClosedBatch {
+        let expanded_size = self.written();
         let attributes = Attributes::new(self.compress(codec));
         let contents = Contents {
             base_timestamp: self.base_timestamp,
             max_timestamp: self.max_timestamp,
             records: self.records,
+            largest_record: self.largest_record,
+            expanded_size,
             attributes,
             records_crc: records_crc(&self.page.bytes()[HEADER_LEN..]),
         };
@@ -199,6 +205,10 @@ pub(crate) struct Contents {
     pub(crate) base_timestamp: Timestamp,
     pub(crate) max_timestamp: Timestamp,
     pub(crate) records: u32,
+    /// The bytes of the largest record, without compression (K-9).
+    pub(crate) largest_record: usize,
+    /// The bytes of the batch, header included, without compression (K-2).
+    pub(crate) expanded_size: usize,
     /// Nothing but the codec.
     pub(crate) attributes: Attributes,
     pub(crate) records_crc: u32,

@@ -160,6 +160,10 @@ impl Pool {
         self.waiters.load(Ordering::SeqCst)
     }
 
+    pub(crate) fn total(&self) -> usize {
+        self.total
+    }
+
     /// The bytes that could be had now, free buffers included.
     pub(crate) fn available(&self) -> usize {
         let state = self.lock();

@@ -225,7 +225,7 @@ impl Part {
         }
         let region = self.cut.region.clone();
         let start = region.start - HEADER_LEN;
-        let numbered = self.numbered_from_zero(&mut buffer[start..region.end]);
+        let (numbered, largest_record) = self.numbered_from_zero(&mut buffer[start..region.end]);
         let packed = codec.pack(&numbered, ratio);
         let (compression, records) = match &packed {
             Some(packed) => (codec.compression, packed),
@@ -238,14 +238,16 @@ impl Part {
             base_timestamp: self.base_timestamp,
             max_timestamp: self.cut.max_timestamp,
             records: self.cut.records,
+            largest_record,
+            expanded_size: HEADER_LEN + numbered.len(),
             attributes: Attributes::new(compression),
             records_crc: records_crc(records),
         };
         StampedBatch::from_part(self, source.page, start..end, contents)
     }
 
-    /// The records of the part, whose place with that of a header before it is given.
-    fn numbered_from_zero(&self, place: &mut [u8]) -> Vec<u8> {
+    /// The records of the part, whose place with that of a header before it is given, and the size of the largest.
+    fn numbered_from_zero(&self, place: &mut [u8]) -> (Vec<u8>, usize) {
         let as_they_are = HeaderFields {
             base_timestamp: self.base_timestamp,
             record_count: self.cut.records,
@@ -255,14 +257,16 @@ impl Part {
         let readable = "the records were read when the split was planned";
         let view = BatchView::parse(&Bytes::copy_from_slice(place)).expect(readable);
         let mut numbered = Vec::with_capacity(self.cut.region.len());
-        let mut first = None;
+        let (mut first, mut largest) = (None, 0);
         for record in view.records(place.len()).expect(readable) {
             let record = record.expect(readable);
             let first = *first.get_or_insert(record.offset_delta);
             let headers = header_refs(&record);
+            let before = numbered.len();
             put_record(&mut numbered, &fields(&view, &record, &headers, first));
+            largest = largest.max(numbered.len() - before);
         }
-        numbered
+        (numbered, largest)
     }
 }
 

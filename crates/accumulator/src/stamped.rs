@@ -192,6 +192,16 @@ impl StampedBatch {
         self.place.len()
     }
 
+    /// The bytes that the batch would have without compression, header included (K-2).
+    pub fn expanded_size(&self) -> usize {
+        self.contents.expanded_size
+    }
+
+    /// The bytes of its largest record, without compression (K-9).
+    pub fn largest_record(&self) -> usize {
+        self.contents.largest_record
+    }
+
     /// Which partition the batch is for, as an index.
     pub fn partition(&self) -> PartitionIndex {
         self.partition

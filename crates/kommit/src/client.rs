@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::ProducerConfig;
 use crate::config::Acks;
 use crate::error::{CloseError, TrySendError};
+use crate::metrics::{Calls, Metrics, Spent};
 use crate::record::{Header, Record};
 
 /// Longest wait for the sender to say why brokers cannot be reached.
@@ -31,8 +32,9 @@ const DIAGNOSIS_BOUND: Duration = Duration::from_secs(1);
 pub(crate) struct Client {
     handle: SenderHandle,
     task: Mutex<Option<JoinHandle<()>>>,
-    client_id: String,
+    client_id: Arc<str>,
     max_block: Duration,
+    calls: Arc<Calls>,
 }
 
 /// A record's bytes in the form of the accumulator.
@@ -89,13 +91,45 @@ impl Client {
         Self {
             handle,
             task: Mutex::new(Some(task)),
-            client_id: config.client_id.clone(),
+            client_id: config.client_id.as_str().into(),
             max_block: config.max_block,
+            calls: Arc::default(),
         }
     }
 
     pub(crate) fn client_id(&self) -> &str {
         &self.client_id
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        Metrics::new(
+            self.handle.clone(),
+            Arc::clone(&self.calls),
+            Arc::clone(&self.client_id),
+        )
+    }
+
+    /// Awaits a call, and counts the time that it took if it succeeded (K-17).
+    pub(crate) async fn timed<T, E>(
+        &self,
+        on: Spent,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let begun = self.now();
+        let ended = call.await;
+        if ended.is_ok() {
+            self.spent_since(begun, on);
+        }
+        ended
+    }
+
+    /// Counts the time since `begun` for a call that succeeded.
+    pub(crate) fn spent_since(&self, begun: Instant, on: Spent) {
+        self.calls.spent(on, self.now() - begun);
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.handle.clock().now().instant
     }
 
     pub(crate) fn max_block(&self) -> Duration {
@@ -156,20 +190,30 @@ impl Client {
         record: Record<'_>,
         transaction: Option<TransactionNumber>,
     ) -> Result<Delivery, SendError> {
+        let sent = self.send_uncounted(record, transaction).await;
+        sent.inspect_err(|error| self.calls.refused(error))
+    }
+
+    async fn send_uncounted(
+        &self,
+        record: Record<'_>,
+        transaction: Option<TransactionNumber>,
+    ) -> Result<Delivery, SendError> {
+        valid(&record)?;
         if let Some(topic) = self.known_topic(record.topic()) {
             let parcel = Parcel::of(record);
             let mut page = None;
             let destination = self.destination(&topic, &parcel)?;
             return match self.append(&destination, &parcel, &mut page, transaction) {
                 Err(AppendRefusal::NeedsPage(size)) => {
-                    let deadline = self.handle.clock().now().instant + self.max_block;
+                    let deadline = self.now() + self.max_block;
                     self.append_waiting(&destination, &parcel, transaction, (size, deadline))
                         .await
                 }
                 appended => appended.map_err(|refusal| refused(&refusal)),
             };
         }
-        let deadline = self.handle.clock().now().instant + self.max_block;
+        let deadline = self.now() + self.max_block;
         let topic = self.topic(record.topic()).await?;
         let parcel = Parcel::of(record);
         let destination = self.destination(&topic, &parcel)?;
@@ -183,6 +227,19 @@ impl Client {
         record: Record<'r>,
         transaction: Option<TransactionNumber>,
     ) -> Result<Delivery, TrySendError<'r>> {
+        let sent = self.try_send_uncounted(record, transaction);
+        if let Err(TrySendError::Failed(error)) = &sent {
+            self.calls.refused(error);
+        }
+        sent
+    }
+
+    fn try_send_uncounted<'r>(
+        &self,
+        record: Record<'r>,
+        transaction: Option<TransactionNumber>,
+    ) -> Result<Delivery, TrySendError<'r>> {
+        valid(&record)?;
         let Some(topic) = self.known_topic(record.topic()) else {
             // A sender that is gone refuses the record at the gate when it is tried again.
             let _gone = self.handle.tell(Command::NeedTopic(record.topic().into()));
@@ -258,8 +315,14 @@ impl Client {
     }
 
     async fn page(&self, size: usize, deadline: Instant) -> Result<Page, SendError> {
-        let left = deadline.saturating_since(self.handle.clock().now().instant);
-        match tokio::time::timeout(left, self.handle.accumulator().page(size)).await {
+        if let Ok(page) = self.handle.accumulator().try_page(size) {
+            return Ok(page);
+        }
+        let begun = self.now();
+        let left = deadline.saturating_since(begun);
+        let waited = tokio::time::timeout(left, self.handle.accumulator().page(size)).await;
+        self.spent_since(begun, Spent::BufferWait);
+        match waited {
             Ok(Ok(page)) => Ok(page),
             Ok(Err(PoolRefusal::Closed)) => Err(closed()),
             Ok(Err(PoolRefusal::TooLarge { size, total: limit })) => {
@@ -288,7 +351,7 @@ impl Client {
                 age = Age::SinceTheCall;
             }
         };
-        match tokio::time::timeout(self.max_block, found).await {
+        match tokio::time::timeout(self.max_block, self.timed(Spent::MetadataWait, found)).await {
             Ok(found) => found,
             Err(_elapsed) => {
                 let millis = self.max_block.as_millis();
@@ -363,6 +426,22 @@ impl Drop for ForceOnDrop<'_> {
 impl Drop for Client {
     fn drop(&mut self) {
         let _gone = self.handle.tell(Command::ForceClose);
+    }
+}
+
+/// P-10: what no topic can have.
+fn valid(record: &Record<'_>) -> Result<(), SendError> {
+    let invalid = |why| Err(SendError::new(SendErrorKind::InvalidRecord(why)));
+    match record {
+        Record {
+            timestamp: Some(time),
+            ..
+        } if time.0 < 0 => invalid("its timestamp is negative"),
+        Record {
+            partition: Some(place),
+            ..
+        } if place.0 < 0 => invalid("its partition is negative"),
+        _ => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@
 mod client;
 mod config;
 pub mod error;
+pub mod metrics;
 mod producer;
 pub mod record;
 mod transaction;
@@ -19,15 +20,18 @@ pub use error::{
     AbortError, BeginError, CloseError, CommitError, ConnectError, DeadProducer, Fate, FlushError, GapError,
     OffsetsError, SendError, SendErrorKind, TransactionFailed, TrySendError,
 };
-pub use kommit_accumulator::{Delivery, Partitioner, Partitioning, Partitions, RecordMetadata, StickyChoice};
+pub use kommit_accumulator::{
+    Delivery, GateReason, Partitioner, Partitioning, Partitions, RecordMetadata, StickyChoice,
+};
 pub use kommit_network::io::{Connector, TcpConnector};
 pub use kommit_network::{BrokerAddress, RecoveryStrategy};
 pub use kommit_protocol::batch::Compression;
 pub use kommit_protocol::units::{Offset, PartitionId, TopicPartition};
-pub use kommit_sender::{Clock, SystemClock};
+pub use kommit_sender::{Clock, SenderGone as ProducerClosed, SystemClock};
 pub use kommit_txn_manager::{
     ConsumerGroupMetadata, Fencing, OffsetAndMetadata, OnGap, TransactionError, TransactionFate,
 };
+pub use metrics::{Metrics, MetricsSnapshot};
 pub use producer::Producer;
 pub use record::{Header, Record};
 pub use transaction::{InDoubt, MustAbort, Transaction, UnfinishedAbort};

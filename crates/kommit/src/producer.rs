@@ -10,6 +10,7 @@ use kommit_sender::{Command, Reply};
 
 use crate::client::Client;
 use crate::error::{CloseError, ConnectError, FlushError, GapError, SendError, TrySendError};
+use crate::metrics::{Metrics, Spent};
 use crate::record::Record;
 use crate::{Clock, ConfigError, ProducerConfig};
 
@@ -113,7 +114,7 @@ impl Producer {
             .client
             .call(Command::Flush)
             .map_err(|_gone| FlushError::Closed)?;
-        match reply.await {
+        match self.client.timed(Spent::Flush, reply).await {
             Ok(Reply::Flushed) => Ok(()),
             Ok(_) | Err(_) => Err(FlushError::Closed),
         }
@@ -174,6 +175,11 @@ impl Producer {
     /// Dropping the future changes nothing.
     pub async fn partition_count(&self, topic: &str) -> Result<u32, SendError> {
         self.client.partition_count(topic).await
+    }
+
+    /// What the producer has done so far, to be asked at any time (P-39).
+    pub fn metrics(&self) -> Metrics {
+        self.client.metrics()
     }
 
     /// The name that brokers see, generated when none was configured.

@@ -9,6 +9,7 @@ use kommit_txn_manager::{ConsumerGroupMetadata, OffsetAndMetadata, TransactionEr
 use crate::error::{
     AbortError, BeginError, CommitError, DeadProducer, OffsetsError, SendError, TrySendError,
 };
+use crate::metrics::Spent;
 use crate::record::Record;
 use crate::transactional::{Ended, Ending, TransactionalProducer};
 
@@ -74,7 +75,12 @@ impl<'p> Transaction<'p> {
         offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
         group: ConsumerGroupMetadata,
     ) -> Result<(), OffsetsError> {
-        self.producer.send_offsets(group, offsets).await
+        // P-8: nothing is asked of anybody.
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let call = self.producer.send_offsets(group, offsets);
+        self.producer.client.timed(Spent::SendOffsets, call).await
     }
 
     /// Makes everything that was sent visible, at once. Waits for all deliveries, then for the coordinator, up to `max.block.ms`.

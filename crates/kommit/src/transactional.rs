@@ -16,6 +16,7 @@ use kommit_txn_manager::{
 
 use crate::client::Client;
 use crate::error::{BeginError, CloseError, ConnectError, DeadProducer};
+use crate::metrics::{Metrics, Spent};
 use crate::transaction::Transaction;
 use crate::{Clock, ConfigError, ProducerConfig};
 
@@ -113,7 +114,7 @@ impl TransactionalProducer {
             }));
         }
         let client = Client::start(&config, connector, clock);
-        initialize(&client).await?;
+        client.timed(Spent::Init, initialize(&client)).await?;
         Ok(Self {
             client,
             standing: Standing::Idle,
@@ -131,6 +132,7 @@ impl TransactionalProducer {
     ///
     /// Dropping the future begins nothing; the end of an earlier transaction goes on and is awaited by the next call.
     pub async fn begin(&mut self) -> Result<Transaction<'_>, BeginError> {
+        let begun = self.client.now();
         self.end_earlier().await?;
         self.client
             .open_gate(self.next)
@@ -141,6 +143,7 @@ impl TransactionalProducer {
         let number = self.next;
         self.next = number.next();
         self.standing = Standing::Open;
+        self.client.spent_since(begun, Spent::Begin);
         Ok(Transaction::new(self, number))
     }
 
@@ -156,6 +159,11 @@ impl TransactionalProducer {
     /// Dropping the future forces the close (P-53).
     pub async fn close(self, timeout: Duration) -> Result<(), CloseError> {
         self.client.close(timeout).await
+    }
+
+    /// What the producer has done so far, to be asked at any time, also in the middle of a transaction (P-39).
+    pub fn metrics(&self) -> Metrics {
+        self.client.metrics()
     }
 
     /// The name that brokers see, generated when none was configured.
@@ -205,6 +213,7 @@ impl TransactionalProducer {
             return Ended::Aborted;
         };
         let how = *how;
+        let begun = self.client.now();
         let Ok(answer) = tokio::time::timeout(self.client.max_block(), reply).await else {
             return Ended::NotYet;
         };
@@ -220,6 +229,11 @@ impl TransactionalProducer {
             )),
             Ok(_) | Err(_) => Ended::Dead(DeadProducer::closed(how)),
         };
+        match ended {
+            Ended::Committed => self.client.spent_since(begun, Spent::Commit),
+            Ended::Aborted => self.client.spent_since(begun, Spent::Abort),
+            _ => {}
+        }
         self.standing = match &ended {
             Ended::Committed | Ended::Aborted => Standing::Idle,
             Ended::MustAbort(_) => Standing::MustAbort,

@@ -120,6 +120,11 @@ impl<P> Session<P> {
         ended
     }
 
+    /// How many bytes of this connection have been given to the socket.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Which answer comes next: request, version, correlation id (N-7).
     pub(crate) fn awaited(&self) -> Option<(ApiKey, i16, i32)> {
         let oldest = self

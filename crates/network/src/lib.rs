@@ -21,6 +21,7 @@ mod cluster;
 mod config;
 mod connection;
 mod correlation;
+mod counts;
 mod failures;
 mod in_flight;
 pub mod io;
@@ -36,6 +37,7 @@ pub use cluster::{
 };
 pub use config::{NetworkConfig, RecoveryStrategy};
 pub use connection::ConnectionState;
+pub use counts::{NetworkCounts, NodeCounts, Spread};
 pub use metadata::{LeaderHint, MetadataError, NegativeLeaderEpoch};
 pub use network::{Acks, Network, ProduceEnvelope};
 pub use versions::{FinalizedFeatures, NodeApiVersions, VersionLimits};

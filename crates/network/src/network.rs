@@ -10,6 +10,7 @@ mod turn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{LeaderEpoch, NodeId, TopicPartition};
@@ -20,6 +21,7 @@ use crate::cluster::{ClusterSnapshot, PartitionSnapshot};
 use crate::config::NetworkConfig;
 use crate::connection::{Connection, ConnectionState};
 use crate::correlation::CorrelationIds;
+use crate::counts::NetworkCounts;
 use crate::failures::{Cause, Failures};
 use crate::in_flight::End;
 use crate::metadata::{LeaderHint, Metadata, NegativeLeaderEpoch, UpdateRequest};
@@ -74,6 +76,7 @@ pub struct Network<T> {
     coordinators: BTreeMap<NodeId, BrokerAddress>,
     features: Option<FinalizedFeatures>,
     correlation_ids: CorrelationIds,
+    counts: NetworkCounts,
     generations: u64,
     random: Random,
     failures: Failures,
@@ -93,6 +96,7 @@ impl<T> Network<T> {
             coordinators: BTreeMap::new(),
             features: None,
             correlation_ids: CorrelationIds::default(),
+            counts: NetworkCounts::default(),
             generations: 0,
             random: Random::seeded(config.seed),
             failures: Failures::default(),
@@ -202,6 +206,17 @@ impl<T> Network<T> {
     pub fn in_flight_count(&self) -> usize {
         let sessions = self.connections.values().filter_map(Connection::session);
         sessions.map(|session| session.in_flight_count()).sum()
+    }
+
+    /// What was counted since the network was made (K-18, K-20, K-23).
+    pub fn counts(&self) -> &NetworkCounts {
+        &self.counts
+    }
+
+    /// How long ago the last full metadata update was; nothing before the first (K-11).
+    pub fn metadata_age(&self, now: Instant) -> Option<Duration> {
+        let last = self.metadata.schedule().last_success()?;
+        Some(now.saturating_since(last))
     }
 
     /// Per address that does not work, why: one sentence each that names the address. For errors of whoever waited in vain.

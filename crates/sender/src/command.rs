@@ -7,6 +7,8 @@ use kommit_network::BrokerAddress;
 use kommit_protocol::units::TopicPartition;
 use kommit_txn_manager::{CommandError, ConsumerGroupMetadata, OffsetAndMetadata, Outcome, Ticket};
 
+use crate::counts::SenderReport;
+
 /// A call of the application, on its way to the core. Those with a ticket are answered by a [`Reply`], exactly once.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -44,6 +46,8 @@ pub enum Command {
     },
     /// Tell why brokers could not be reached, for the text of a time-out.
     Diagnose(Ticket),
+    /// Tell what was counted up to now (P-39).
+    Report(Ticket),
     /// Stop accepting records, finish what there is, abort an open transaction, end (S-16).
     Close,
     /// Stop now and fail everything that waits (S-17).
@@ -67,4 +71,6 @@ pub enum Reply {
     NoGap,
     /// The last failure of each broker that could not be reached.
     Diagnosis(Vec<(BrokerAddress, Arc<str>)>),
+    /// What was counted.
+    Report(Box<SenderReport>),
 }

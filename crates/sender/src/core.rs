@@ -19,6 +19,7 @@ use kommit_txn_manager::{
 
 use crate::at_hand::AtHand;
 use crate::command::{Command, Reply};
+use crate::counts::{SenderCounts, SenderReport};
 use crate::flush::Flushes;
 use crate::in_flight::InFlight;
 use crate::pace::Pace;
@@ -89,6 +90,7 @@ pub struct SenderCore {
     /// Produce requests that have not come to their end, those of expired batches included.
     pub(crate) unanswered_requests: usize,
     pub(crate) network: Network<Purpose>,
+    pub(crate) counts: SenderCounts,
     flushes: Flushes,
     fresh: Vec<PartitionIndex>,
     renumberings: Vec<Renumbering>,
@@ -127,6 +129,7 @@ impl SenderCore {
             txn,
             at_hand: AtHand::Idle,
             network,
+            counts: SenderCounts::default(),
             flushes: Flushes::default(),
             fresh: Vec::new(),
             renumberings: Vec::new(),
@@ -167,6 +170,10 @@ impl SenderCore {
                 let reply = self.acknowledge_gap(&partition);
                 self.replies.push((ticket, reply));
             }
+            Command::Report(ticket) => {
+                let report = Box::new(self.report(now));
+                self.replies.push((ticket, Reply::Report(report)));
+            }
             transactional => self.transactional_command(transactional),
         }
     }
@@ -198,6 +205,7 @@ impl SenderCore {
             | Command::Diagnose(_)
             | Command::StoppedPartitions(_)
             | Command::AcknowledgeGap { .. }
+            | Command::Report(_)
             | Command::Close
             | Command::ForceClose => {
                 return;
@@ -209,6 +217,22 @@ impl SenderCore {
             // The gate is closed again at the end of the turn, so that the transaction's first call hears of it.
             (None, Err(error)) => tracing::error!(%error, "a transaction could not be begun"),
         }
+    }
+
+    /// What was counted up to now.
+    fn report(&self, now: Instant) -> SenderReport {
+        SenderReport {
+            at: now,
+            sender: self.counts.clone(),
+            network: self.network.counts().clone(),
+            requests_in_flight: self.network.in_flight_count(),
+            metadata_age: self.network.metadata_age(now),
+        }
+    }
+
+    /// Takes note of how long the loop around this core rested and worked (K-21).
+    pub fn turned(&mut self, rest: Duration, work: Duration) {
+        self.counts.turned(rest, work);
     }
 
     /// Takes over what happened to a connection.

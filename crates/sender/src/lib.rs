@@ -12,6 +12,7 @@
 mod at_hand;
 mod command;
 mod core;
+mod counts;
 mod driver;
 mod flush;
 mod gap;
@@ -27,6 +28,7 @@ mod transactional_wire;
 
 pub use command::{Command, Reply};
 pub use core::{Actions, Order, Purpose, SenderConfig, SenderCore};
+pub use counts::{SenderCounts, SenderReport, TopicCounts};
 pub use driver::{Clock, Driver, Parts, PendingReply, SenderGone, SenderHandle, SystemClock};
 pub use phase::Phase;
 pub use produce_outcome::{ProduceAction, Proof, Situation, produce_action, proof_of};

@@ -247,6 +247,7 @@ impl SenderCore {
                 return self.end_all(request, &verdict, now);
             }
         };
+        self.counts.throttled(response.throttle_time_ms);
         self.network
             .throttle_produce(connection, version, response.throttle_time_ms, now.instant);
         self.pace.answered(FirstAnswer::Given, now.instant);
@@ -362,8 +363,9 @@ impl SenderCore {
             parts = counts.len(),
             "a batch is too large for the broker and is sent in parts"
         );
-        if let Err(split) = self.drainer.requeue_parts(split, &stamps) {
-            self.fail(split.into_whole(), verdict);
+        match self.drainer.requeue_parts(split, &stamps) {
+            Ok(()) => self.counts.splits += 1,
+            Err(split) => self.fail(split.into_whole(), verdict),
         }
     }
 
@@ -376,6 +378,7 @@ impl SenderCore {
             attempts = batch.attempts() + 1,
             "a batch is sent again"
         );
+        self.counts.retried(&batch);
         self.drainer.requeue(batch, now.instant);
     }
 
@@ -394,6 +397,8 @@ impl SenderCore {
         let consequence = self.consequence();
         let failure = verdict.failure(batch.fate(), consequence);
         tracing::warn!(partition = %batch.topic_partition(), code = verdict.code.name(), "a batch failed");
+        self.counts
+            .failed(&batch.topic_partition().topic, batch.record_count());
         self.drainer.fail(batch, failure);
     }
 

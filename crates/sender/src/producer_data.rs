@@ -116,6 +116,8 @@ impl SenderCore {
                 batch.record_count(),
                 batch.fate(),
             );
+            self.counts
+                .failed(&batch.topic_partition().topic, batch.record_count());
             batch.fail(error.with_consequence(self.consequence()));
         }
         for batch in self.in_flight.take_expired(now.instant) {
@@ -133,6 +135,8 @@ impl SenderCore {
                 batch.record_count(),
                 Fate::MayBeWritten,
             );
+            self.counts
+                .failed(&batch.topic_partition().topic, batch.record_count());
             let error = error.with_consequence(self.consequence());
             self.drainer.fail_in_flight(&batch, error);
         }
@@ -169,6 +173,7 @@ impl SenderCore {
     /// S-48: one request for each broker.
     fn send(&mut self, drained: Vec<NodeBatches>, now: Now) {
         for request in drained {
+            self.counts.request_sent(&request.batches, now.instant);
             self.send_produce_request(request, now);
         }
     }

@@ -49,7 +49,7 @@ impl CallOutcome {
             Reply::Transaction(Outcome::MustAbort(error)) => Self::MustAbort(error),
             Reply::Transaction(Outcome::Dead { error, transaction }) => Self::Dead(error, transaction),
             Reply::Refused(error) => Self::Refused(error),
-            Reply::Flushed | Reply::Diagnosis(_) => Self::Flushed,
+            Reply::Flushed | Reply::Diagnosis(_) | Reply::Report(_) => Self::Flushed,
             Reply::Stopped(partitions) => Self::Stopped(partitions),
             Reply::GapAcknowledged => Self::GapAcknowledged,
             Reply::NoGap => Self::NoGap,

@@ -79,6 +79,11 @@ impl Schedule {
         Some(needed.max(self.allowed()))
     }
 
+    /// When the last full update was applied.
+    pub(crate) fn last_success(&self) -> Option<Instant> {
+        self.last_success
+    }
+
     /// Whether an update should be asked for in this turn.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.next_update().is_some_and(|next| next <= now)

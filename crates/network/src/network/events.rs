@@ -26,6 +26,9 @@ use crate::versions::{FinalizedFeatures, NodeApiVersions};
 const SOFTWARE_NAME: &str = "kommit";
 const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The bytes of a frame that say how long it is.
+const LENGTH_PREFIX: u64 = 4;
+
 impl<T> Network<T> {
     /// Takes an event. An event of an earlier connection of the same node changes nothing (H28).
     pub fn event(&mut self, event: NetEvent, now: Instant) {
@@ -77,6 +80,7 @@ impl<T> Network<T> {
             return;
         };
         if connection.connected(now).is_ok() {
+            self.counts.connections_created += 1;
             self.ask_versions(id, ApiKey::ApiVersions.supported().max, now);
         }
     }
@@ -94,9 +98,10 @@ impl<T> Network<T> {
             .connections
             .get_mut(&id.node)
             .and_then(Connection::session_mut);
-        let ended = session
-            .map(|session| session.wrote(bytes, now))
-            .unwrap_or_default();
+        let Some(session) = session else { return };
+        let before = session.written();
+        let ended = session.wrote(bytes, now);
+        self.counts.node(id.node).outgoing_bytes += session.written() - before;
         for request in ended {
             if let Purpose::Sender(purpose) = request.purpose {
                 let result = Outcome::Written;
@@ -120,6 +125,7 @@ impl<T> Network<T> {
         let Some((key, version, expected)) = session.awaited() else {
             return self.violation(id, "it answers although nothing was asked".to_owned(), now);
         };
+        let size = frame.len() as u64 + LENGTH_PREFIX;
         let mut reader = Reader::new(frame);
         match decode_response_header(&mut reader, key, version) {
             Err(error) => self.violation(
@@ -136,6 +142,7 @@ impl<T> Network<T> {
             }
             Ok(_) => {
                 if let Some(request) = session.answered(now) {
+                    self.count_answer(id.node, &request, size, now);
                     self.answered(id, request, reader, now);
                 }
                 if self.connection_state(id.node) == ConnectionState::Draining {
@@ -145,6 +152,18 @@ impl<T> Network<T> {
                     self.set_alarm(now + max_idle);
                 }
             }
+        }
+    }
+
+    fn count_answer(&mut self, node: NodeId, request: &InFlight<Purpose<T>>, size: u64, now: Instant) {
+        let counts = self.counts.node(node);
+        counts.responses += 1;
+        counts.incoming_bytes += size;
+        if request.key == ApiKey::Produce {
+            let latency = (now - request.sent_at).as_nanos();
+            counts
+                .produce_latency
+                .measure(u64::try_from(latency).unwrap_or(u64::MAX));
         }
     }
 
@@ -320,6 +339,7 @@ impl<T> Network<T> {
         let Ok(ended) = connection.disconnect(cause.setback(Arc::clone(&reason)), now, retry_at) else {
             return;
         };
+        self.counts.connections_closed += u64::from(ended.is_some());
         for (request, sent) in ended.into_iter().flat_map(|session| session.end(end)) {
             log_cancelled(id, &request, cause, now);
             match request.purpose {

@@ -158,6 +158,7 @@ impl<T> Network<T> {
         if let Some(session) = session {
             let deadline = request.sent_at + self.config.request_timeout;
             session.push(request, len);
+            self.counts.node(id.node).request_size.measure(len);
             self.actions.push(NetAction::Write(id, parts));
             self.set_alarm(deadline);
         }

@@ -78,6 +78,8 @@ pub struct Driver {
     waiting: BTreeMap<Ticket, oneshot::Sender<Reply>>,
     actions: Actions,
     alarm: Alarm,
+    turned_at: Instant,
+    rested_at: Instant,
 }
 
 impl Driver {
@@ -87,6 +89,7 @@ impl Driver {
         connector: Arc<dyn Connector>,
         cluster: watch::Sender<Arc<ClusterSnapshot>>,
     ) -> Self {
+        let now = shared.clock.now().instant;
         let (links, events) = Links::new(connector, LinksConfig::default());
         Self {
             core,
@@ -97,6 +100,8 @@ impl Driver {
             waiting: BTreeMap::new(),
             actions: Actions::default(),
             alarm: Alarm::default(),
+            turned_at: now,
+            rested_at: now,
         }
     }
 
@@ -115,6 +120,9 @@ impl Driver {
         // The doorbell comes before the commands: a record that was announced by now belongs to a command that is in the box by now.
         self.core.collect();
         let now = self.shared.clock.now();
+        self.core
+            .turned(now.instant - self.rested_at, self.rested_at - self.turned_at);
+        self.turned_at = now.instant;
         for (command, reply) in self.shared.take_commands() {
             if let Some((ticket, sender)) = reply {
                 self.waiting.insert(ticket, sender);
@@ -143,9 +151,9 @@ impl Driver {
 
     /// Waits for an event, a ring, or `due`; takes over what has come.
     async fn wait(&mut self, due: Instant) {
-        let now = self.shared.clock.now().instant;
-        let pause = due.saturating_since(now);
-        let is_short = pause < TICK && self.core.holds_transaction_until(now).is_some();
+        self.rested_at = self.shared.clock.now().instant;
+        let pause = due.saturating_since(self.rested_at);
+        let is_short = pause < TICK && self.core.holds_transaction_until(self.rested_at).is_some();
         tokio::select! {
             biased;
             Some(event) = self.events.recv() => self.take_over(event),
