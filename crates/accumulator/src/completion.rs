@@ -302,6 +302,18 @@ impl Delivery {
         self.completion.topic_partition()
     }
 
+    /// Whether there is a result. Cheaper than [`Delivery::outcome`], which copies it.
+    pub fn is_done(&self) -> bool {
+        let (mut completion, mut index) = (&self.completion, self.index);
+        loop {
+            match completion.outcome.get() {
+                None => return false,
+                Some(BatchOutcome::Split(parts)) => (completion, index) = parts.of(index),
+                Some(BatchOutcome::Failed(_) | BatchOutcome::Written { .. }) => return true,
+            }
+        }
+    }
+
     /// The result, or `None` while there is none.
     pub fn outcome(&self) -> Option<Result<RecordMetadata, SendError>> {
         let (mut completion, mut index) = (&self.completion, self.index);
@@ -499,7 +511,9 @@ mod tests {
     fn a_batch_is_settled_once() {
         let promise = promise();
         let delivery = delivery(&promise, 0);
+        assert!(!delivery.is_done());
         assert_eq!(promise.completion().settle(written(Some(1), None)), Settled::Now);
+        assert!(delivery.is_done());
         let error = SendError::new(SendErrorKind::ClosedForcefully);
         assert_eq!(
             promise.completion().settle(BatchOutcome::Failed(error.into())),

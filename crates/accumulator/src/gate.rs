@@ -58,6 +58,20 @@ pub enum GateReason {
     Fatal(ErrorCode),
 }
 
+impl GateReason {
+    /// The error code of what went wrong, where a reason has one.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::MustAbort(code) | Self::Fatal(code) => Some(*code),
+            Self::ProducerClosed
+            | Self::NotInitialized
+            | Self::NoTransaction
+            | Self::Ending
+            | Self::OtherTransaction => None,
+        }
+    }
+}
+
 /// What the gate says at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GateState {
@@ -203,6 +217,16 @@ mod tests {
         for state in states {
             assert_eq!(decode(encode(state)), state);
         }
+    }
+
+    /// A program decides on the code, not on the text.
+    #[test]
+    fn a_reason_that_comes_from_an_error_has_its_code() {
+        let fenced = GateReason::Fatal(ErrorCode::ProducerFenced);
+        assert_eq!(fenced.code(), Some(ErrorCode::ProducerFenced));
+        let aborted = GateReason::MustAbort(ErrorCode::TransactionAbortable);
+        assert_eq!(aborted.code(), Some(ErrorCode::TransactionAbortable));
+        assert_eq!(GateReason::Ending.code(), None);
     }
 
     /// D-9: a record of another transaction never enters the running one.
