@@ -352,7 +352,9 @@ fn fate_clause(transaction: TransactionFate) -> &'static str {
     match transaction {
         TransactionFate::NoneOpen => "",
         TransactionFate::NotCommitted => "; the open transaction is not committed",
-        TransactionFate::InDoubt => "; whether the open transaction was committed is not known",
+        TransactionFate::InDoubt => {
+            "; its transaction was being committed, and whether it was is not known: see what a read_committed reader gets before you repeat it"
+        }
     }
 }
 
@@ -449,3 +451,27 @@ pub enum CloseError {
 
 /// What a record's [`Delivery`] ends with.
 pub type DeliveryResult = <Delivery as Future>::Output;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// H18: who reads that a producer is dead must learn what it leaves behind.
+    #[test]
+    fn a_dead_producer_says_what_became_of_its_transaction() {
+        let text = |transaction| {
+            let closed = TransactionError::Closed {
+                who: "producer".into(),
+            };
+            DeadProducer::new(closed, transaction).to_string()
+        };
+        assert!(text(TransactionFate::NotCommitted).ends_with("; the open transaction is not committed"));
+        let in_doubt = text(TransactionFate::InDoubt);
+        assert!(
+            in_doubt.contains("was being committed, and whether it was is not known"),
+            "{in_doubt}"
+        );
+        assert!(in_doubt.contains("read_committed"), "{in_doubt}");
+        assert!(!text(TransactionFate::NoneOpen).contains("transaction is"));
+    }
+}

@@ -26,6 +26,7 @@ pub use kommit_accumulator::{
 pub use kommit_network::io::{Connector, TcpConnector};
 pub use kommit_network::{BrokerAddress, RecoveryStrategy};
 pub use kommit_protocol::batch::Compression;
+pub use kommit_protocol::error_code::ErrorCode;
 pub use kommit_protocol::units::{Offset, PartitionId, TopicPartition};
 pub use kommit_sender::{Clock, SenderGone as ProducerClosed, SystemClock};
 pub use kommit_txn_manager::{
