@@ -11,7 +11,7 @@ use crate::properties::Property;
 #[derive(Debug, Parser)]
 #[command(name = "kommit", version, about, propagate_version = true)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 fenced by another instance, 130 stopped by Ctrl-C."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 fenced by another instance, 130 stopped by Ctrl-C or SIGTERM."
 )]
 pub(crate) struct Arguments {
     /// What to do.

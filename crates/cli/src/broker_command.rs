@@ -7,8 +7,9 @@ use kommit_broker::{BrokerConfig, EmbeddedBroker, Storage, TransactionVersion};
 
 use crate::args::BrokerArguments;
 use crate::failure::{Failure, output_failed};
+use crate::signals::Signals;
 
-/// Runs until Ctrl-C.
+/// Runs until Ctrl-C or SIGTERM.
 pub(crate) async fn run(arguments: BrokerArguments) -> Result<(), Failure> {
     let transaction_version = match arguments.transaction_version {
         0 => TransactionVersion::V0,
@@ -31,6 +32,12 @@ pub(crate) async fn run(arguments: BrokerArguments) -> Result<(), Failure> {
         transaction_version,
         ..defaults
     };
+    let mut signals = Signals::listen().map_err(|error| {
+        Failure::failed(
+            format!("Ctrl-C and SIGTERM cannot be waited for: {error}"),
+            "look at the limits of this process",
+        )
+    })?;
     let broker = EmbeddedBroker::start(config).await.map_err(|error| {
         Failure::failed(
             format!(
@@ -46,14 +53,9 @@ pub(crate) async fn run(arguments: BrokerArguments) -> Result<(), Failure> {
         broker.bootstrap_servers()
     )
     .map_err(output_failed)?;
-    let interrupted = tokio::signal::ctrl_c().await;
+    signals.next().await;
     broker.shutdown().await;
-    interrupted.map_err(|error| {
-        Failure::failed(
-            format!("Ctrl-C cannot be waited for: {error}"),
-            "end the process by its id",
-        )
-    })
+    Ok(())
 }
 
 /// A broker at a free port of this machine, for this process alone.

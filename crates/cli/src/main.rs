@@ -13,6 +13,7 @@ mod perf;
 mod producing;
 mod properties;
 mod read_command;
+mod signals;
 
 use std::io::Write;
 use std::process::ExitCode;

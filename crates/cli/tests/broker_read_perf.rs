@@ -12,6 +12,17 @@ use kommit_protocol::error_code::ErrorCode;
 use program::{Scratch, Stage, json, kommit, signal, told};
 
 #[test]
+fn the_broker_ends_on_sigterm() {
+    let mut broker = kommit(&["broker", "--port", "0"]).spawn().unwrap();
+    let mut line = String::new();
+    let mut said = BufReader::new(broker.stdout.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    assert!(line.contains("accepts connections"), "{line}");
+    signal(&broker, "TERM");
+    assert!(broker.wait().unwrap().success());
+}
+
+#[test]
 fn the_broker_says_where_it_accepts_and_ends_on_ctrl_c() {
     let mut broker = kommit(&[
         "broker",

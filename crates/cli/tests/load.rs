@@ -193,6 +193,16 @@ fn the_older_of_two_instances_ends_with_exit_code_3() {
 
 #[test]
 fn ctrl_c_ends_the_open_transaction_and_says_where_the_load_stands() {
+    stopped_by("INT");
+}
+
+/// A service manager ends a load as gently as a person does.
+#[test]
+fn sigterm_ends_it_as_ctrl_c_does() {
+    stopped_by("TERM");
+}
+
+fn stopped_by(name: &str) {
     let stage = Stage::set();
     let file = Scratch::holding(&numbered_lines(5000));
     let options = "--partitions 1 --records-per-transaction 500 --json";
@@ -201,7 +211,7 @@ fn ctrl_c_ends_the_open_transaction_and_says_where_the_load_stands() {
     stage.wait_until("the third end of a transaction, which is held", |_| {
         held.matches() == 3
     });
-    signal(&child, "INT");
+    signal(&child, name);
     // The signal and the answer race; either way the transaction is ended before the program is.
     drop(held);
     let output = child.wait_with_output().unwrap();

@@ -279,7 +279,7 @@ fn unreadable(error: SourceError, file: &str) -> Failure {
 
 fn stopped() -> Failure {
     Failure::interrupted(
-        "stopped by Ctrl-C",
+        "stopped by Ctrl-C or SIGTERM",
         "start again with the same transactional id to go on behind them",
     )
 }

@@ -1,9 +1,10 @@
-//! Ctrl-C: the first asks for an orderly end, the second forces it.
+//! Ctrl-C and SIGTERM: the first asks for an orderly end, the second forces it.
 
 use tokio::sync::watch;
 
 use super::progress::say;
 use crate::failure::FailureKind;
+use crate::signals::Signals;
 
 /// Whether the user has asked for the end.
 #[derive(Clone, Debug)]
@@ -16,22 +17,22 @@ enum Asked {
 }
 
 impl Stop {
-    /// Listens for Ctrl-C from now on, in a task of its own.
+    /// Listens for signals from now on, in a task of its own.
     pub(crate) fn listen() -> Self {
         let (sender, receiver) = watch::channel(Asked::NotYet);
         tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_err() {
+            let Ok(mut signals) = Signals::listen() else {
                 // Without a handler, the system's own one ends the process, which is safe at any moment. The channel stays open.
                 return std::future::pending().await;
-            }
+            };
+            signals.next().await;
             say("stopping: the open transaction is being ended; Ctrl-C again to force it");
             sender.send_replace(Asked::Orderly);
-            if tokio::signal::ctrl_c().await.is_ok() {
-                say(
-                    "forced: an open transaction is ended by the next start, or by the broker at its time-out; no line of it is visible",
-                );
-                std::process::exit(i32::from(FailureKind::Interrupted.number()));
-            }
+            signals.next().await;
+            say(
+                "forced: an open transaction is ended by the next start, or by the broker at its time-out; no line of it is visible",
+            );
+            std::process::exit(i32::from(FailureKind::Interrupted.number()));
         });
         Self(receiver)
     }
