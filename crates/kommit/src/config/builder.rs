@@ -24,8 +24,6 @@ use super::{ConfigError, ProducerConfig, environment, parse, properties};
 pub struct ProducerBuilder {
     given: BTreeMap<String, String>,
     partitioner: Option<Arc<dyn Partitioner>>,
-    on_gap: OnGap,
-    fencing: Fencing,
 }
 
 impl ProducerBuilder {
@@ -54,19 +52,22 @@ impl ProducerBuilder {
         self.set(Key::TransactionalId.name(), id)
     }
 
-    /// Sets what an idempotent producer does behind a record that may or may not be in the log: by default its partition stops.
+    /// Sets `on_gap`: what an idempotent producer does behind a record that may or may not be in the log: by default its partition stops.
     #[must_use]
-    pub fn on_gap(mut self, on_gap: OnGap) -> Self {
-        self.on_gap = on_gap;
-        self
+    pub fn on_gap(self, on_gap: OnGap) -> Self {
+        let text = match on_gap {
+            OnGap::Stop => "stop",
+            OnGap::Continue => "continue",
+        };
+        self.set(Key::OnGap.name(), text)
     }
 
-    /// Sets when a transactional producer renews its epoch on clusters of transaction version 1: by default only behind a transaction
+    /// Sets `fence_every_transaction`: when a transactional producer renews its epoch on clusters of transaction version 1: by default only behind a transaction
     /// in which a request went unanswered.
     #[must_use]
-    pub fn fencing(mut self, fencing: Fencing) -> Self {
-        self.fencing = fencing;
-        self
+    pub fn fencing(self, fencing: Fencing) -> Self {
+        let every = fencing == Fencing::EveryTransaction;
+        self.set(Key::FenceEveryTransaction.name(), every.to_string())
     }
 
     /// Sets `transaction.timeout.ms`.
@@ -162,9 +163,6 @@ impl ProducerBuilder {
     ///
     /// The first key, value or combination that is not valid, with what would be.
     pub fn build(self) -> Result<ProducerConfig, ConfigError> {
-        let mut config = parse::parse(&self.given, self.partitioner)?;
-        config.on_gap = self.on_gap;
-        config.fencing = self.fencing;
-        Ok(config)
+        parse::parse(&self.given, self.partitioner)
     }
 }

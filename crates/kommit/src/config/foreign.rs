@@ -94,6 +94,11 @@ pub(super) fn foreign(name: &str) -> Option<Foreign> {
     by_name.or_else(by_prefix).map(|(_, foreign)| *foreign)
 }
 
+/// The beginnings of the names of families.
+pub(super) fn prefixes() -> impl Iterator<Item = &'static str> {
+    BY_PREFIX.iter().map(|(prefix, _)| *prefix)
+}
+
 /// The names in the table, for hints.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     BY_NAME.iter().map(|(name, _)| *name)

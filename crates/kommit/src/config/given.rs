@@ -2,17 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::foreign::{self, Foreign};
-use super::keys::Key;
+use super::keys::{Holds, Key, Spelling};
 use super::librdkafka::{self, Translation};
 use super::warning::Warnings;
 use super::{ConfigError, hint};
-
-/// The largest number of the keys that Kafka keeps in 32 bits.
-pub(super) const MAX_I32: i64 = i32::MAX as i64;
 
 #[derive(Debug)]
 struct Value<'a> {
@@ -114,49 +110,63 @@ impl<'a> Given<'a> {
         ConfigError::value(key.name(), text, allowed)
     }
 
-    /// The number under `key`, or `default`; anything but a whole number in `range` is an error.
-    pub(super) fn number(
-        &self,
-        key: Key,
-        default: i64,
-        range: RangeInclusive<i64>,
-    ) -> Result<i64, ConfigError> {
+    /// The number under `key`, or its default; anything but a whole number in its range is an error.
+    pub(super) fn number(&self, key: Key) -> Result<i64, ConfigError> {
+        let Holds::Number {
+            default, least, most, ..
+        } = key.holds()
+        else {
+            unreachable!("{} holds no number", key.name());
+        };
         let Some(text) = self.text(key) else {
             return Ok(default);
         };
         match text.parse::<i64>() {
-            Ok(number) if range.contains(&number) => Ok(number),
-            _ => {
-                let allowed = format!("a whole number from {} to {}", range.start(), range.end());
-                Err(self.refuse(key, allowed))
-            }
+            Ok(number) if (least..=most).contains(&number) => Ok(number),
+            _ => Err(self.refuse(key, format!("a whole number from {least} to {most}"))),
         }
     }
 
-    pub(super) fn millis(&self, key: Key, default: i64, most: i64) -> Result<Duration, ConfigError> {
-        self.millis_in(key, default, 0..=most)
+    pub(super) fn millis(&self, key: Key) -> Result<Duration, ConfigError> {
+        Ok(Duration::from_millis(
+            u64::try_from(self.number(key)?).unwrap_or(0),
+        ))
     }
 
-    pub(super) fn millis_in(
-        &self,
-        key: Key,
-        default: i64,
-        range: RangeInclusive<i64>,
-    ) -> Result<Duration, ConfigError> {
-        let millis = self.number(key, default, range)?;
-        Ok(Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
+    pub(super) fn size(&self, key: Key) -> Result<usize, ConfigError> {
+        Ok(usize::try_from(self.number(key)?).unwrap_or(usize::MAX))
     }
 
-    pub(super) fn bytes(&self, key: Key, default: i64, most: i64) -> Result<usize, ConfigError> {
-        Ok(usize::try_from(self.number(key, default, 0..=most)?).unwrap_or(usize::MAX))
-    }
-
-    pub(super) fn switch(&self, key: Key, default: bool) -> Result<bool, ConfigError> {
+    pub(super) fn switch(&self, key: Key) -> Result<bool, ConfigError> {
+        let Holds::Switch { default } = key.holds() else {
+            unreachable!("{} holds no switch", key.name());
+        };
         match self.text(key).map(str::to_ascii_lowercase).as_deref() {
             None => Ok(default),
             Some("true") => Ok(true),
             Some("false") => Ok(false),
             Some(_) => Err(self.refuse(key, "true or false")),
+        }
+    }
+
+    /// The text under `key` as its list spells it, or its default; a text outside of the list is an error.
+    pub(super) fn choice(&self, key: Key) -> Result<&'static str, ConfigError> {
+        let Holds::OneOf {
+            default,
+            allowed,
+            spelling,
+        } = key.holds()
+        else {
+            unreachable!("{} holds no choice", key.name());
+        };
+        let text = self.text(key).unwrap_or(default);
+        let is_meant = |listed: &&&str| match spelling {
+            Spelling::Exact => **listed == text,
+            Spelling::AnyCase => listed.eq_ignore_ascii_case(text),
+        };
+        match allowed.iter().find(is_meant) {
+            Some(listed) => Ok(listed),
+            None => Err(self.refuse(key, format!("one of {}", allowed.join(", ")))),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What somebody probably meant by a key that nobody knows.
 
-use super::keys::Key;
+use super::keys::{self, Key};
 use super::{ConfigError, foreign, librdkafka};
 
 /// The most letters that may be wrong in a key for which another one is suggested.
@@ -24,7 +24,7 @@ fn hint(name: &str) -> String {
     if is_known(&spelled) {
         return format!(": did you mean {spelled}?");
     }
-    let own = Key::ALL.iter().map(|key| key.name());
+    let own = keys::rows().map(|row| row.name);
     let all = own.clone().chain(librdkafka::names()).chain(foreign::names());
     let near = all.map(|known| (distance(&spelled, known), known)).min();
     let begins = |known: &&str| known.starts_with(&*spelled) || spelled.starts_with(known);

@@ -60,6 +60,20 @@ impl Unit {
     }
 }
 
+impl Unit {
+    /// What a reader of the page must know of the change.
+    pub(super) fn clause(self) -> &'static str {
+        match self {
+            Unit::Same => "",
+            Unit::Kibibytes => ", in units of 1024 bytes",
+            Unit::WholeMillis => ", whole milliseconds only",
+            Unit::NoInfinity => "; 0, which is endless there, is an error",
+            Unit::NoNever => "; -1, which is never there, is an error",
+            Unit::ZeroIsSystem => "; 0 leaves it to the system",
+        }
+    }
+}
+
 /// The same setting under another name, in alphabetical order.
 const SAME: &[(&str, Key, Unit)] = &[
     ("compression.codec", Key::CompressionType, Unit::Same),

@@ -7,6 +7,7 @@
 //! other); `foreign` and `librdkafka` (keys of others), `properties` and `environment` (where texts come from), `hint`, `warning`, `error`.
 
 mod builder;
+mod document;
 mod environment;
 mod error;
 mod foreign;

@@ -9,11 +9,14 @@ use kommit_network::{BrokerAddress, RecoveryStrategy};
 use kommit_protocol::batch::Compression;
 use kommit_txn_manager::{Fencing, OnGap};
 
-use super::given::{Given, MAX_I32};
+use super::given::Given;
 use super::keys::Key;
 use super::rules;
 use super::warning::Warnings;
 use super::{Acks, ConfigError, ProducerConfig};
+
+/// C-8: more is as much.
+const MOST_LINGER: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// All checks in their order: each key's range, then the combinations (C-51).
 pub(super) fn parse(
@@ -40,44 +43,34 @@ fn values(
         bootstrap_servers: bootstrap_servers(given)?,
         client_id: given.text(Key::ClientId).unwrap_or_default().to_owned(),
         acks: acks(given)?,
-        idempotence: given.switch(Key::EnableIdempotence, true)?,
+        idempotence: given.switch(Key::EnableIdempotence)?,
         transactional_id: transactional_id(given)?,
         // C-16, D-22: a time-out of nothing is refused here, before any request is built.
-        transaction_timeout: given.millis_in(Key::TransactionTimeout, 60_000, 1..=MAX_I32)?,
-        retries: u32::try_from(given.number(Key::Retries, MAX_I32, 0..=MAX_I32)?).unwrap_or(u32::MAX),
-        delivery_timeout: given.millis(Key::DeliveryTimeout, 120_000, MAX_I32)?,
-        request_timeout: given.millis(Key::RequestTimeout, 30_000, MAX_I32)?,
-        linger: given
-            .millis(Key::Linger, 5, i64::MAX)?
-            .min(Duration::from_millis(MAX_I32.unsigned_abs())),
-        batch_size: given.bytes(Key::BatchSize, 16_384, MAX_I32)?.max(1),
-        buffer_memory: given.bytes(Key::BufferMemory, 33_554_432, i64::MAX)?,
-        max_block: given.millis(Key::MaxBlock, 60_000, i64::MAX)?,
-        max_request_size: given.bytes(Key::MaxRequestSize, 1_048_576, MAX_I32)?,
-        max_in_flight: usize::try_from(given.number(Key::MaxInFlight, 5, 1..=MAX_I32)?).unwrap_or(usize::MAX),
+        transaction_timeout: given.millis(Key::TransactionTimeout)?,
+        retries: u32::try_from(given.number(Key::Retries)?).unwrap_or(u32::MAX),
+        delivery_timeout: given.millis(Key::DeliveryTimeout)?,
+        request_timeout: given.millis(Key::RequestTimeout)?,
+        linger: given.millis(Key::Linger)?.min(MOST_LINGER),
+        batch_size: given.size(Key::BatchSize)?.max(1),
+        buffer_memory: given.size(Key::BufferMemory)?,
+        max_block: given.millis(Key::MaxBlock)?,
+        max_request_size: given.size(Key::MaxRequestSize)?,
+        max_in_flight: given.size(Key::MaxInFlight)?,
         partitioning: partitioning(given, partitioner, warnings)?,
         sticky_choice: sticky_choice(given)?,
         compression,
         compression_level,
-        retry_backoff: pair(given, (Key::RetryBackoff, 100), (Key::RetryBackoffMax, 1_000))?,
-        reconnect_backoff: pair(
-            given,
-            (Key::ReconnectBackoff, 50),
-            (Key::ReconnectBackoffMax, 1_000),
-        )?,
-        connection_setup_timeout: pair(
-            given,
-            (Key::ConnectionSetupTimeout, 10_000),
-            (Key::ConnectionSetupTimeoutMax, 30_000),
-        )?,
+        retry_backoff: pair(given, Key::RetryBackoff, Key::RetryBackoffMax)?,
+        reconnect_backoff: pair(given, Key::ReconnectBackoff, Key::ReconnectBackoffMax)?,
+        connection_setup_timeout: pair(given, Key::ConnectionSetupTimeout, Key::ConnectionSetupTimeoutMax)?,
         connections_max_idle: connections_max_idle(given)?,
-        send_buffer: socket_buffer(given, Key::SendBuffer, 131_072)?,
-        receive_buffer: socket_buffer(given, Key::ReceiveBuffer, 32_768)?,
-        metadata_max_age: given.millis(Key::MetadataMaxAge, 300_000, i64::MAX)?,
-        metadata_max_idle: given.millis_in(Key::MetadataMaxIdle, 300_000, 5_000..=i64::MAX)?,
+        send_buffer: socket_buffer(given, Key::SendBuffer)?,
+        receive_buffer: socket_buffer(given, Key::ReceiveBuffer)?,
+        metadata_max_age: given.millis(Key::MetadataMaxAge)?,
+        metadata_max_idle: given.millis(Key::MetadataMaxIdle)?,
         metadata_recovery: metadata_recovery(given)?,
-        on_gap: OnGap::Stop,
-        fencing: Fencing::WhenUnanswered,
+        on_gap: on_gap(given)?,
+        fencing: fencing(given)?,
         warnings: Vec::new(),
     })
 }
@@ -107,11 +100,27 @@ fn bootstrap_servers(given: &Given<'_>) -> Result<Vec<BrokerAddress>, ConfigErro
 }
 
 fn acks(given: &Given<'_>) -> Result<Acks, ConfigError> {
-    match given.text(Key::Acks) {
-        None | Some("all" | "-1") => Ok(Acks::All),
-        Some("1") => Ok(Acks::Leader),
-        Some("0") => Ok(Acks::None),
-        Some(_) => Err(given.refuse(Key::Acks, "one of all, -1, 0, 1")),
+    match given.choice(Key::Acks)? {
+        "0" => Ok(Acks::None),
+        "1" => Ok(Acks::Leader),
+        _ => Ok(Acks::All),
+    }
+}
+
+/// H07.
+fn on_gap(given: &Given<'_>) -> Result<OnGap, ConfigError> {
+    match given.choice(Key::OnGap)? {
+        "continue" => Ok(OnGap::Continue),
+        _ => Ok(OnGap::Stop),
+    }
+}
+
+/// H01, R6.
+fn fencing(given: &Given<'_>) -> Result<Fencing, ConfigError> {
+    if given.switch(Key::FenceEveryTransaction)? {
+        Ok(Fencing::EveryTransaction)
+    } else {
+        Ok(Fencing::WhenUnanswered)
     }
 }
 
@@ -127,15 +136,14 @@ fn transactional_id(given: &Given<'_>) -> Result<Option<String>, ConfigError> {
 fn compression(given: &Given<'_>) -> Result<(Compression, Option<i32>), ConfigError> {
     let gzip = gzip_level(given)?;
     let level = |number: i64| i32::try_from(number).ok();
-    let lz4 = level(given.number(Key::Lz4Level, 9, 1..=17)?);
-    let zstd = level(given.number(Key::ZstdLevel, 3, -131_072..=22)?);
-    match given.text(Key::CompressionType).unwrap_or("none") {
-        "none" => Ok((Compression::None, None)),
+    let lz4 = level(given.number(Key::Lz4Level)?);
+    let zstd = level(given.number(Key::ZstdLevel)?);
+    match given.choice(Key::CompressionType)? {
         "gzip" => Ok((Compression::Gzip, gzip)),
         "snappy" => Ok((Compression::Snappy, None)),
         "lz4" => Ok((Compression::Lz4, lz4)),
         "zstd" => Ok((Compression::Zstd, zstd)),
-        _ => Err(given.refuse(Key::CompressionType, "one of none, gzip, snappy, lz4, zstd")),
+        _ => Ok((Compression::None, None)),
     }
 }
 
@@ -157,7 +165,7 @@ fn partitioning(
     partitioner: Option<Arc<dyn Partitioner>>,
     warnings: &mut Warnings,
 ) -> Result<Partitioning, ConfigError> {
-    let built_in = if given.switch(Key::IgnoreKeys, false)? {
+    let built_in = if given.switch(Key::IgnoreKeys)? {
         Partitioning::IgnoredKeys
     } else {
         Partitioning::HashedKeys
@@ -195,49 +203,37 @@ fn partitioning(
 }
 
 /// A base and a largest wait (C-25 … C-27); which of them wins is a rule.
-fn pair(
-    given: &Given<'_>,
-    base: (Key, i64),
-    largest: (Key, i64),
-) -> Result<(Duration, Duration), ConfigError> {
-    Ok((
-        given.millis(base.0, base.1, i64::MAX)?,
-        given.millis(largest.0, largest.1, i64::MAX)?,
-    ))
+fn pair(given: &Given<'_>, base: Key, largest: Key) -> Result<(Duration, Duration), ConfigError> {
+    Ok((given.millis(base)?, given.millis(largest)?))
 }
 
 /// C-28: a negative number never closes an idle connection.
 fn connections_max_idle(given: &Given<'_>) -> Result<Option<Duration>, ConfigError> {
-    let millis = given.number(Key::ConnectionsMaxIdle, 540_000, i64::MIN..=i64::MAX)?;
+    let millis = given.number(Key::ConnectionsMaxIdle)?;
     Ok(u64::try_from(millis).ok().map(Duration::from_millis))
 }
 
 /// C-29: -1 leaves the size to the system.
-fn socket_buffer(given: &Given<'_>, key: Key, default: i64) -> Result<Option<u32>, ConfigError> {
-    Ok(u32::try_from(given.number(key, default, -1..=MAX_I32)?).ok())
+fn socket_buffer(given: &Given<'_>, key: Key) -> Result<Option<u32>, ConfigError> {
+    Ok(u32::try_from(given.number(key)?).ok())
 }
 
 /// C-32, C-33. The trigger is checked also where the strategy does not use it.
 fn metadata_recovery(given: &Given<'_>) -> Result<RecoveryStrategy, ConfigError> {
-    let trigger = given.millis(Key::RebootstrapTrigger, 300_000, i64::MAX)?;
-    match given
-        .text(Key::RecoveryStrategy)
-        .map(str::to_ascii_lowercase)
-        .as_deref()
-    {
-        None | Some("rebootstrap") => Ok(RecoveryStrategy::Rebootstrap { trigger }),
-        Some("none") => Ok(RecoveryStrategy::None),
-        Some(_) => Err(given.refuse(Key::RecoveryStrategy, "one of none, rebootstrap")),
+    let trigger = given.millis(Key::RebootstrapTrigger)?;
+    match given.choice(Key::RecoveryStrategy)? {
+        "none" => Ok(RecoveryStrategy::None),
+        _ => Ok(RecoveryStrategy::Rebootstrap { trigger }),
     }
 }
 
 /// C-21, C-22.
 fn sticky_choice(given: &Given<'_>) -> Result<StickyChoice, ConfigError> {
-    let timeout = given.millis(Key::AvailabilityTimeout, 0, i64::MAX)?;
+    let timeout = given.millis(Key::AvailabilityTimeout)?;
     let adaptive = StickyChoice::Adaptive {
         availability_timeout: (!timeout.is_zero()).then_some(timeout),
     };
-    if given.switch(Key::AdaptivePartitioning, true)? {
+    if given.switch(Key::AdaptivePartitioning)? {
         Ok(adaptive)
     } else {
         Ok(StickyChoice::Uniform)
@@ -252,21 +248,13 @@ fn without_effect(given: &Given<'_>, warnings: &mut Warnings) -> Result<(), Conf
         }
     };
     // C-34
-    match given.text(Key::DnsLookup) {
-        None | Some("use_all_dns_ips") => {}
-        Some("resolve_canonical_bootstrap_servers_only") => {
-            return Err(given.refuse(
-                Key::DnsLookup,
-                "use_all_dns_ips; canonical names are not there yet",
-            ));
-        }
-        Some(_) => {
-            let allowed = "one of use_all_dns_ips, resolve_canonical_bootstrap_servers_only";
-            return Err(given.refuse(Key::DnsLookup, allowed));
-        }
+    if given.text(Key::DnsLookup) == Some("resolve_canonical_bootstrap_servers_only") {
+        let allowed = "use_all_dns_ips; canonical names are not there yet";
+        return Err(given.refuse(Key::DnsLookup, allowed));
     }
+    given.choice(Key::DnsLookup)?;
     // C-38
-    if given.switch(Key::MetricsPush, true)? {
+    if given.switch(Key::MetricsPush)? {
         told(
             Key::MetricsPush,
             "metrics are not pushed to brokers yet",
@@ -274,14 +262,9 @@ fn without_effect(given: &Given<'_>, warnings: &mut Warnings) -> Result<(), Conf
         );
     }
     // C-39
-    given.number(Key::MetricsWindow, 30_000, 0..=i64::MAX)?;
-    given.number(Key::MetricsSamples, 2, 1..=MAX_I32)?;
-    if !matches!(
-        given.text(Key::MetricsLevel),
-        None | Some("INFO" | "DEBUG" | "TRACE")
-    ) {
-        return Err(given.refuse(Key::MetricsLevel, "one of INFO, DEBUG, TRACE"));
-    }
+    given.number(Key::MetricsWindow)?;
+    given.number(Key::MetricsSamples)?;
+    given.choice(Key::MetricsLevel)?;
     for key in [Key::MetricsWindow, Key::MetricsSamples, Key::MetricsLevel] {
         told(
             key,

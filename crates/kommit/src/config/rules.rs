@@ -6,7 +6,7 @@ use std::time::Duration;
 use kommit_accumulator::{Partitioning, StickyChoice};
 use kommit_protocol::batch::Compression;
 
-use super::given::{Given, MAX_I32};
+use super::given::Given;
 use super::keys::Key;
 use super::warning::Warnings;
 use super::{Acks, ConfigError, ProducerConfig};
@@ -137,7 +137,7 @@ fn idempotence(given: &Given<'_>, config: &ProducerConfig) -> Result<bool, Confi
 
 /// C-17, C-47.
 fn two_phase_commit(given: &Given<'_>) -> Result<(), ConfigError> {
-    if !given.switch(Key::TwoPhaseCommit, false)? {
+    if !given.switch(Key::TwoPhaseCommit)? {
         return Ok(());
     }
     if given.has(Key::TransactionTimeout) {
@@ -181,7 +181,7 @@ fn delivery_timeout(
         key.name(),
         format!("raised to linger.ms + request.timeout.ms = {millis}"),
     );
-    Ok(least.min(Duration::from_millis(MAX_I32.unsigned_abs())))
+    Ok(least.min(Duration::from_millis(i32::MAX as u64)))
 }
 
 /// Settings that are valid and that another one makes idle.

@@ -32,7 +32,8 @@ impl Acks {
 
 /// Everything a producer was told, checked: it cannot be wrong once built.
 ///
-/// Made by [`ProducerConfig::builder`] or [`ProducerConfig::from_properties`].
+/// Made by [`ProducerConfig::builder`], [`ProducerConfig::from_properties`] or [`ProducerConfig::from_environment`]. What each key holds and does is
+/// printed by [`ProducerConfig::documentation`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ProducerConfig {
@@ -93,11 +94,9 @@ pub struct ProducerConfig {
     pub metadata_max_idle: Duration,
     /// `metadata.recovery.strategy` and `metadata.recovery.rebootstrap.trigger.ms`.
     pub metadata_recovery: RecoveryStrategy,
-    /// What an idempotent producer does behind a record that may or may not be in the log. Has no key in Kafka:
-    /// [`ProducerBuilder::on_gap`].
+    /// `on_gap`, which Kafka does not have: what an idempotent producer does behind a record that may or may not be in the log.
     pub on_gap: OnGap,
-    /// When a transactional producer renews its epoch on clusters of transaction version 1. Has no key in Kafka:
-    /// [`ProducerBuilder::fencing`].
+    /// `fence_every_transaction`, which Kafka does not have: when a transactional producer renews its epoch on clusters of transaction version 1.
     pub fencing: Fencing,
     /// What was accepted although it has no effect here, or another one than its text says. It was logged as well.
     pub warnings: Vec<ConfigWarning>,

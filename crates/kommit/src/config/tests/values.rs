@@ -7,7 +7,7 @@ use kommit_protocol::units::PartitionId;
 use std::sync::Arc;
 
 use super::{built, millis, refused, valid, warned};
-use crate::{Acks, ProducerConfig};
+use crate::{Acks, Fencing, OnGap, ProducerConfig};
 
 /// C-4 … C-16: a producer that was told nothing sends as Kafka's does.
 #[test]
@@ -344,4 +344,30 @@ fn a_key_without_effect_is_warned_of() {
         );
     }
     assert!(warned(&[("enable.metrics.push", "false")]).is_empty());
+}
+
+/// H07, H01, R6: the two keys that Kafka does not have, by text and by setter; the careful choice where it costs nothing.
+#[test]
+fn gaps_stop_and_epochs_are_kept_unless_told_otherwise() {
+    let config = valid(&[]);
+    assert_eq!(
+        (config.on_gap, config.fencing),
+        (OnGap::Stop, Fencing::WhenUnanswered)
+    );
+    let config = valid(&[("on_gap", "continue"), ("fence_every_transaction", "true")]);
+    assert_eq!(
+        (config.on_gap, config.fencing),
+        (OnGap::Continue, Fencing::EveryTransaction)
+    );
+    let set = ProducerConfig::builder()
+        .bootstrap_servers("localhost:9092")
+        .on_gap(OnGap::Continue)
+        .fencing(Fencing::EveryTransaction)
+        .build()
+        .expect("valid");
+    assert_eq!(
+        (set.on_gap, set.fencing),
+        (OnGap::Continue, Fencing::EveryTransaction)
+    );
+    assert!(refused(&[("on_gap", "ask")]).contains("one of stop, continue"));
 }
