@@ -1,5 +1,7 @@
 //! What both producers share: the way of a record into its batch, waiting for metadata and memory, and the close.
 
+mod metadata;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,8 +9,8 @@ use kommit_accumulator::{
     AccumulatorConfig, AppendRefusal, Consequence, Delivery, Destination, GateReason, GateState, HeaderRef,
     Page, PoolRefusal, RecordRef, SendError, SendErrorKind, TopicQueues, TransactionNumber,
 };
+use kommit_network::NetworkConfig;
 use kommit_network::io::{Connector, TcpConnector};
-use kommit_network::{ClusterSnapshot, NetworkConfig, TopicFailure};
 use kommit_protocol::backoff::Backoff;
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::PartitionId;
@@ -23,6 +25,8 @@ use crate::config::Acks;
 use crate::error::{CloseError, TrySendError};
 use crate::metrics::{Calls, Metrics, Spent};
 use crate::record::{Header, Record};
+
+use metadata::has_place;
 
 /// Longest wait for the sender to say why brokers cannot be reached.
 const DIAGNOSIS_BOUND: Duration = Duration::from_secs(1);
@@ -200,7 +204,7 @@ impl Client {
         transaction: Option<TransactionNumber>,
     ) -> Result<Delivery, SendError> {
         valid(&record)?;
-        if let Some(topic) = self.known_topic(record.topic()) {
+        if let Some(topic) = self.known_place(&record) {
             let parcel = Parcel::of(record);
             let mut page = None;
             let destination = self.destination(&topic, &parcel)?;
@@ -214,7 +218,7 @@ impl Client {
             };
         }
         let deadline = self.now() + self.max_block;
-        let topic = self.topic(record.topic()).await?;
+        let topic = self.topic(record.topic(), record.partition, deadline).await?;
         let parcel = Parcel::of(record);
         let destination = self.destination(&topic, &parcel)?;
         self.append_waiting(&destination, &parcel, transaction, (0, deadline))
@@ -240,9 +244,9 @@ impl Client {
         transaction: Option<TransactionNumber>,
     ) -> Result<Delivery, TrySendError<'r>> {
         valid(&record)?;
-        let Some(topic) = self.known_topic(record.topic()) else {
+        let Some(topic) = self.known_place(&record) else {
             // A sender that is gone refuses the record at the gate when it is tried again.
-            let _gone = self.handle.tell(Command::NeedTopic(record.topic().into()));
+            let _gone = self.ask_for(record.topic());
             return Err(TrySendError::TopicNotReady(record));
         };
         let parcel = Parcel::of(record);
@@ -261,8 +265,10 @@ impl Client {
         }
     }
 
-    pub(crate) async fn partition_count(&self, topic: &str) -> Result<u32, SendError> {
-        Ok(self.topic(topic).await?.partition_count())
+    /// The topic's queues, when they are known and have the partition that the record names.
+    fn known_place(&self, record: &Record<'_>) -> Option<Arc<TopicQueues>> {
+        self.known_topic(record.topic())
+            .filter(|topic| has_place(topic.partition_count(), record.partition))
     }
 
     fn known_topic(&self, name: &str) -> Option<Arc<TopicQueues>> {
@@ -329,46 +335,6 @@ impl Client {
                 Err(SendError::new(SendErrorKind::RecordTooLarge { size, limit }))
             }
             Ok(Err(_)) | Err(_) => Err(SendError::new(SendErrorKind::BufferExhausted { size })),
-        }
-    }
-
-    /// P-12, P-13: the topic's queues, as soon as the metadata has it.
-    async fn topic(&self, name: &str) -> Result<Arc<TopicQueues>, SendError> {
-        if let Some(known) = self.known_topic(name) {
-            return Ok(known);
-        }
-        let mut cluster = self.handle.cluster();
-        self.handle
-            .tell(Command::NeedTopic(name.into()))
-            .map_err(|_gone| closed())?;
-        let found = async {
-            let mut age = Age::BeforeTheCall;
-            loop {
-                if let Some(count) = partitions_of(&cluster.borrow_and_update(), name, age)? {
-                    return Ok(self.handle.accumulator().topic(name, count));
-                }
-                cluster.changed().await.map_err(|_ended| closed())?;
-                age = Age::SinceTheCall;
-            }
-        };
-        match tokio::time::timeout(self.max_block, self.timed(Spent::MetadataWait, found)).await {
-            Ok(found) => found,
-            Err(_elapsed) => {
-                let millis = self.max_block.as_millis();
-                let reason = format!(
-                    "topic {name}, max.block.ms = {millis}: {}",
-                    self.topic_diagnosis(name).await
-                );
-                Err(SendError::new(SendErrorKind::NotInMetadata).with_message(reason))
-            }
-        }
-    }
-
-    async fn topic_diagnosis(&self, name: &str) -> String {
-        let error = self.handle.cluster().borrow().topic_error(name);
-        match error {
-            Some(code) => format!("{}: {}", code.name(), code.text()),
-            None => self.diagnosis().await,
         }
     }
 
@@ -447,28 +413,6 @@ fn valid(record: &Record<'_>) -> Result<(), SendError> {
 
 fn closed() -> SendError {
     SendError::new(SendErrorKind::Refused(GateReason::ProducerClosed)).with_consequence(Consequence::Fatal)
-}
-
-/// When what a call looks at was learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Age {
-    BeforeTheCall,
-    SinceTheCall,
-}
-
-/// The topic's partition count, nothing when it is not known yet, or an error that waiting does not mend (N-64). A failure of metadata as a
-/// whole ends a call that has waited for it (N-62), but not the next one, unless it is permanent (N-63).
-fn partitions_of(cluster: &ClusterSnapshot, name: &str, age: Age) -> Result<Option<u32>, SendError> {
-    match cluster.topic_failure(name) {
-        Some(TopicFailure::Topic(code)) => {
-            Err(SendError::new(SendErrorKind::Broker(code)).with_message(name))
-        }
-        Some(TopicFailure::Metadata(failure)) if age == Age::SinceTheCall || failure.is_permanent() => {
-            let reason = format!("topic {name}: {failure}");
-            Err(SendError::new(SendErrorKind::NotInMetadata).with_message(reason))
-        }
-        _ => Ok(cluster.partition_count(name)),
-    }
 }
 
 /// A refusal of the accumulator as the error of a record.

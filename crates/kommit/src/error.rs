@@ -161,6 +161,9 @@ pub enum OffsetsError {
     /// The transaction can only be aborted.
     #[error(transparent)]
     MustAbort(TransactionError),
+    /// The group's metadata contradicts itself (P-8). Nothing was asked of anybody, and the transaction goes on.
+    #[error("the consumer group's metadata is not valid: {0}")]
+    InvalidGroup(&'static str),
     /// No answer within `max.block.ms`: abort, because the offsets may or may not be part of the transaction.
     #[error("the group coordinator did not answer within max.block.ms: {diagnosis}")]
     TimedOut {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kommit_accumulator::Delivery;
+use kommit_network::PartitionSnapshot;
 use kommit_network::io::Connector;
 use kommit_protocol::units::{PartitionId, TopicPartition};
 use kommit_sender::{Command, Reply};
@@ -162,6 +163,20 @@ impl Producer {
             Ok(Reply::NoGap) => Err(GapError::NoGap { partition: named }),
             Ok(_) | Err(_) => Err(GapError::Closed),
         }
+    }
+
+    /// What the cluster's metadata has of the partitions of a topic, in the order of their numbers: leader, epoch and replicas of each. Waits up to
+    /// `max.block.ms` for the metadata (P-38).
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: the topic does not exist, may not be used, or is not known in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionSnapshot>, SendError> {
+        self.client.partitions(topic).await
     }
 
     /// How many partitions a topic has, waiting up to `max.block.ms` for its metadata (P-38).

@@ -75,7 +75,10 @@ impl<'p> Transaction<'p> {
         offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
         group: ConsumerGroupMetadata,
     ) -> Result<(), OffsetsError> {
-        // P-8: nothing is asked of anybody.
+        // P-8: the arguments come first, and without offsets nothing is asked of anybody.
+        if group.generation_id.is_some_and(|generation| generation > 0) && group.member_id.is_empty() {
+            return Err(OffsetsError::InvalidGroup("it has a generation and no member id"));
+        }
         if offsets.is_empty() {
             return Ok(());
         }

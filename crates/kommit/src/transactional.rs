@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kommit_accumulator::{GateReason, TransactionNumber};
+use kommit_network::PartitionSnapshot;
 use kommit_network::io::Connector;
 use kommit_protocol::units::TopicPartition;
 use kommit_sender::{Command, PendingReply, Reply};
@@ -15,7 +16,7 @@ use kommit_txn_manager::{
 };
 
 use crate::client::Client;
-use crate::error::{BeginError, CloseError, ConnectError, DeadProducer};
+use crate::error::{BeginError, CloseError, ConnectError, DeadProducer, SendError};
 use crate::metrics::{Metrics, Spent};
 use crate::transaction::Transaction;
 use crate::{Clock, ConfigError, ProducerConfig};
@@ -159,6 +160,19 @@ impl TransactionalProducer {
     /// Dropping the future forces the close (P-53).
     pub async fn close(self, timeout: Duration) -> Result<(), CloseError> {
         self.client.close(timeout).await
+    }
+
+    /// As [`Producer::partitions_for`](crate::Producer::partitions_for).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionSnapshot>, SendError> {
+        self.client.partitions(topic).await
     }
 
     /// What the producer has done so far, to be asked at any time, also in the middle of a transaction (P-39).

@@ -14,6 +14,8 @@ use crate::counts::SenderReport;
 pub enum Command {
     /// Somebody writes to this topic: keep it in the metadata, and ask for it if it is not there (P-12).
     NeedTopic(Arc<str>),
+    /// Somebody needs a partition that this topic did not have: ask for it again (P-12).
+    RefreshTopic(Arc<str>),
     /// Obtain the identity of a transactional producer (P-26).
     Initialize(Ticket),
     /// A transaction has been begun and the gate opened for it; no request is sent (P-28).

@@ -151,6 +151,10 @@ impl SenderCore {
     pub fn command(&mut self, command: Command, now: Instant) {
         match command {
             Command::NeedTopic(topic) => self.network.add_topic(&topic, now),
+            Command::RefreshTopic(topic) => {
+                self.network.add_topic(&topic, now);
+                self.network.request_update_for_topic(&topic);
+            }
             Command::Close => self.initiate_close(),
             Command::ForceClose => self.force_close(),
             Command::Flush(ticket) => {
@@ -201,6 +205,7 @@ impl SenderCore {
                 return;
             }
             Command::NeedTopic(_)
+            | Command::RefreshTopic(_)
             | Command::Flush(_)
             | Command::Diagnose(_)
             | Command::StoppedPartitions(_)

@@ -7,6 +7,7 @@ mod fencing;
 mod in_doubt;
 mod metadata;
 mod offsets;
+mod partitions;
 mod records;
 mod refusals;
 mod sending;

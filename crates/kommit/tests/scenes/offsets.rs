@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kommit::{ConsumerGroupMetadata, Offset, OffsetAndMetadata, Record, TopicPartition};
+use kommit::{ConsumerGroupMetadata, Offset, OffsetAndMetadata, OffsetsError, Record, TopicPartition};
 use kommit_broker::{Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
@@ -70,6 +70,29 @@ async fn empty_offsets_are_added_at_once() {
         stage.count(ApiKey::TxnOffsetCommit) + stage.count(ApiKey::EndTxn),
         0
     );
+}
+
+/// P-8: a generation without a member is an invalid argument, told before anything else, and the transaction goes on.
+#[tokio::test]
+async fn a_generation_needs_a_member() {
+    let stage = Stage::set().await;
+    let mut producer = stage.transactional("t", &[]).await;
+    let transaction = producer.begin().await.expect("idle");
+    let contradictory = ConsumerGroupMetadata {
+        generation_id: Some(4),
+        ..group()
+    };
+    for offsets in [next(7), BTreeMap::new()] {
+        let error = transaction
+            .send_offsets(offsets, contradictory.clone())
+            .await
+            .expect_err("no member");
+        assert!(matches!(error, OffsetsError::InvalidGroup(_)), "{error}");
+        assert!(!error.requires_abort() && !error.is_fatal() && !error.is_retriable());
+    }
+    transaction.send_offsets(next(7), group()).await.expect("added");
+    transaction.commit().await.expect("committed");
+    assert_eq!(stage.committed_offset("readers").await, Some(7));
 }
 
 /// R13, H23: a consumer that is no longer a member of its group cannot commit its offsets: abort.

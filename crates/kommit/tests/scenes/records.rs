@@ -112,22 +112,6 @@ async fn the_brokers_time_replaces_the_records() {
     assert_ne!(written.timestamp, Timestamp(1_234));
 }
 
-/// P-13: a partition that the topic does not have is an error that says how many there are.
-#[tokio::test]
-async fn a_partition_beyond_the_count_is_refused() {
-    let stage = Stage::set().await;
-    let producer = stage.producer(&[("max.block.ms", "1000")]);
-    let record = Record::new(TOPIC).partition(3).value("nowhere");
-    let error = producer.send(record).await.expect_err("there are only three");
-    assert_eq!(error.kind(), &SendErrorKind::NotInMetadata);
-    let text = error.to_string();
-    assert!(
-        text.contains("partition 3") && text.contains("3 partition(s)"),
-        "{text}"
-    );
-    assert!(!error.may_be_written() && !error.is_fatal());
-}
-
 /// P-10: a negative partition or timestamp is an invalid argument, whatever the topic has.
 #[tokio::test]
 async fn a_negative_partition_or_timestamp_is_invalid() {

@@ -8,10 +8,13 @@ use std::time::Duration;
 use kommit::{Producer, ProducerConfig, TopicPartition, TransactionalProducer};
 use kommit_broker::inspect::{BatchKind, LoggedBatch};
 use kommit_broker::{BrokerConfig, EmbeddedBroker, TransactionVersion};
-use kommit_protocol::api::ApiKey;
+use kommit_protocol::api::{ApiKey, Request};
 use kommit_protocol::batch::{BatchView, RecordView};
+use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::frame;
-use kommit_protocol::messages::{OffsetFetchRequest, OffsetFetchRequestTopic};
+use kommit_protocol::messages::{
+    CreatePartitionsRequest, CreatePartitionsRequestTopic, OffsetFetchRequest, OffsetFetchRequestTopic,
+};
 use kommit_protocol::units::PartitionId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -101,9 +104,38 @@ impl Stage {
         journal.iter().filter(|entry| entry.api == api).count()
     }
 
+    /// Gives the topic more partitions.
+    pub(crate) async fn expand(&self, count: i32) {
+        let topic = CreatePartitionsRequestTopic {
+            name: TOPIC.to_owned(),
+            count,
+            assignments: None,
+        };
+        let request = CreatePartitionsRequest {
+            topics: vec![topic],
+            timeout_ms: 10_000,
+            validate_only: false,
+        };
+        let response = self.ask(&request, 1).await;
+        assert_eq!(response.results[0].error_code, ErrorCode::None, "{response:?}");
+    }
+
+    /// The broker's answer to a request of a client that is no producer.
+    async fn ask<R: Request>(&self, request: &R, version: i16) -> R::Response {
+        let mut stream = TcpStream::connect(self.broker.addresses()[0])
+            .await
+            .expect("the broker listens");
+        let bytes = frame::encode_request(request, version, 1, None);
+        stream.write_all(&bytes).await.expect("the broker reads");
+        let length = stream.read_i32().await.expect("the broker answers");
+        let mut body = vec![0; usize::try_from(length).expect("a length")];
+        stream.read_exact(&mut body).await.expect("the whole answer");
+        let (_, response) = frame::decode_response::<R>(body.into(), version).expect("an answer");
+        response
+    }
+
     /// The offset that a group has committed for partition 0 of the topic.
     pub(crate) async fn committed_offset(&self, group: &str) -> Option<i64> {
-        const VERSION: i16 = 7;
         let request = OffsetFetchRequest {
             group_id: group.to_owned(),
             topics: Some(vec![OffsetFetchRequestTopic {
@@ -113,16 +145,7 @@ impl Stage {
             }]),
             ..OffsetFetchRequest::default()
         };
-        let mut stream = TcpStream::connect(self.broker.addresses()[0])
-            .await
-            .expect("the broker listens");
-        let bytes = frame::encode_request(&request, VERSION, 1, None);
-        stream.write_all(&bytes).await.expect("the broker reads");
-        let length = stream.read_i32().await.expect("the broker answers");
-        let mut body = vec![0; usize::try_from(length).expect("a length")];
-        stream.read_exact(&mut body).await.expect("the whole answer");
-        let (_, response) =
-            frame::decode_response::<OffsetFetchRequest>(body.into(), VERSION).expect("an answer");
+        let response = self.ask(&request, 7).await;
         // A coordinator that nobody has needed yet does not even know that there is no such group.
         let partition = response.topics.first()?.partitions.first()?;
         (partition.committed_offset >= 0).then_some(partition.committed_offset)
