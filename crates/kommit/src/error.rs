@@ -392,7 +392,7 @@ impl DeadProducer {
 
     /// Whether another instance with the same `transactional.id` took over, or the coordinator ended the transaction after its time-out.
     pub fn is_fenced(&self) -> bool {
-        matches!(self.error, TransactionError::ProducerFenced(_))
+        matches!(self.error.origin(), TransactionError::ProducerFenced(_))
     }
 
     /// Never: build a new producer.

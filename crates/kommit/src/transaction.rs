@@ -187,7 +187,8 @@ impl<'p> MustAbort<'p> {
 }
 
 /// A commit whose outcome is not known yet: it was asked for, and `max.block.ms` passed without an answer. It is never turned into an
-/// abort; the same commit goes on in the background.
+/// abort; the same commit goes on in the background, and when its own answers cannot tell what became of it any more, the coordinator is
+/// asked (R8).
 #[derive(Debug)]
 pub struct InDoubt<'p> {
     producer: &'p mut TransactionalProducer,
@@ -195,11 +196,14 @@ pub struct InDoubt<'p> {
 }
 
 impl<'p> InDoubt<'p> {
-    /// Waits again, up to `max.block.ms`, for the outcome of the same commit.
+    /// Waits again, up to `max.block.ms`, for the truth about the same commit. It is repeated until the coordinator answers it; when the
+    /// answer comes too late to tell (another instance took over, the transaction's time-out passed), the coordinator is asked with
+    /// `DescribeTransactions`. Nothing is guessed.
     ///
     /// # Errors
     ///
-    /// As [`Transaction::commit`]; still in doubt when the time passed again.
+    /// As [`Transaction::commit`]: still in doubt, with the reason, when the time passed again; and dead, with what became of the transaction,
+    /// when the coordinator told that it was not committed or could not tell.
     ///
     /// # Cancel safety
     ///

@@ -162,7 +162,7 @@ impl fmt::Display for ApiKey {
 }
 
 /// The requests of the producer and the versions in which it uses them (Annex B).
-pub const CLIENT_RANGES: [(ApiKey, VersionRange); 11] = [
+pub const CLIENT_RANGES: [(ApiKey, VersionRange); 12] = [
     (ApiKey::Produce, VersionRange::new(3, 13)),
     (ApiKey::Metadata, VersionRange::new(0, 13)),
     (ApiKey::FindCoordinator, VersionRange::new(0, 6)),
@@ -174,6 +174,8 @@ pub const CLIENT_RANGES: [(ApiKey, VersionRange); 11] = [
     (ApiKey::EndTxn, VersionRange::new(0, 5)),
     (ApiKey::TxnOffsetCommit, VersionRange::new(0, 5)),
     (ApiKey::SaslAuthenticate, VersionRange::new(0, 2)),
+    // Not in the annex: asked about a commit in doubt (R8).
+    (ApiKey::DescribeTransactions, VersionRange::new(0, 0)),
 ];
 
 #[cfg(test)]

@@ -249,7 +249,10 @@ impl SenderCore {
 fn adds_to_transaction(kind: RequestKind) -> bool {
     match kind {
         RequestKind::AddPartitionsToTxn | RequestKind::AddOffsetsToTxn | RequestKind::TxnOffsetCommit => true,
-        RequestKind::FindCoordinator | RequestKind::InitProducerId | RequestKind::EndTxn => false,
+        RequestKind::FindCoordinator
+        | RequestKind::InitProducerId
+        | RequestKind::EndTxn
+        | RequestKind::DescribeTransactions => false,
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) fn send(
         RequestBody::AddOffsetsToTxn(message) => network.send(node, message, limits, purpose, now),
         RequestBody::TxnOffsetCommit(message) => network.send(node, message, limits, purpose, now),
         RequestBody::EndTxn(message) => network.send(node, message, limits, purpose, now),
+        RequestBody::DescribeTransactions(message) => network.send(node, message, limits, purpose, now),
     };
     match sent {
         Err(Purpose::Transactional(request)) => Err(request),
@@ -58,6 +59,9 @@ pub(crate) fn decode(kind: RequestKind, version: i16, body: Bytes) -> Result<Res
             ResponseBody::TxnOffsetCommit(decode_message(r, ApiKey::TxnOffsetCommit, version)?)
         }
         RequestKind::EndTxn => ResponseBody::EndTxn(decode_message(r, ApiKey::EndTxn, version)?),
+        RequestKind::DescribeTransactions => {
+            ResponseBody::DescribeTransactions(decode_message(r, ApiKey::DescribeTransactions, version)?)
+        }
     })
 }
 

@@ -139,6 +139,16 @@ pub enum TransactionError {
         /// What was wrong.
         what: Arc<str>,
     },
+    /// A commit may or may not have been carried out, and the coordinator, asked what became of it, did not tell (R8). Fatal.
+    #[error(
+        "{cause}. Whether the transaction was committed is not known: the coordinator was asked, and {reason}"
+    )]
+    Undecided {
+        /// Why the commit could not be repeated any more.
+        cause: Arc<TransactionError>,
+        /// What the coordinator said.
+        reason: Arc<str>,
+    },
     /// The connection to the coordinator could not be authenticated. Fatal.
     #[error("{who}: authentication failed: {reason}. Correct the credentials and build a new producer")]
     AuthenticationFailed {
@@ -177,12 +187,21 @@ impl TransactionError {
             | Self::MustAbort(rejection)
             | Self::Refused(rejection) => Some(rejection.code),
             Self::RecordsFailed { code, .. } | Self::RetriesExhausted { code, .. } => *code,
+            Self::Undecided { cause, .. } => cause.code(),
             Self::UnsupportedVersion { .. } => Some(ErrorCode::UnsupportedVersion),
             Self::LostAcknowledgements { .. }
             | Self::BrokenAnswer { .. }
             | Self::AuthenticationFailed { .. }
             | Self::IllegalState(_)
             | Self::Closed { .. } => None,
+        }
+    }
+
+    /// What it began with: itself, unless the coordinator was asked afterwards about a commit in doubt.
+    pub fn origin(&self) -> &TransactionError {
+        match self {
+            Self::Undecided { cause, .. } => cause.origin(),
+            itself => itself,
         }
     }
 

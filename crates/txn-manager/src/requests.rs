@@ -9,8 +9,9 @@ use kommit_protocol::backoff::Backoff;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::{
     AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
-    EndTxnRequest, EndTxnResponse, FindCoordinatorRequest, FindCoordinatorResponse, InitProducerIdRequest,
-    InitProducerIdResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    DescribeTransactionsRequest, DescribeTransactionsResponse, EndTxnRequest, EndTxnResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse,
+    TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::PartitionIndex;
@@ -18,6 +19,7 @@ use kommit_protocol::units::PartitionIndex;
 use crate::coordinators::CoordinatorType;
 use crate::offsets::OffsetCommit;
 use crate::outcome::Ticket;
+use crate::responses::Doubt;
 use crate::version::Flavour;
 
 /// A request on its way: taken with `next_request`, given back with `answered` or `put_back`. Dropping it loses the answer.
@@ -51,6 +53,8 @@ pub enum RequestBody {
     TxnOffsetCommit(TxnOffsetCommitRequest),
     /// Commit or abort (T-36).
     EndTxn(EndTxnRequest),
+    /// What became of a transaction whose commit is in doubt (R8).
+    DescribeTransactions(DescribeTransactionsRequest),
 }
 
 /// Which request it is.
@@ -68,6 +72,8 @@ pub enum RequestKind {
     TxnOffsetCommit,
     /// EndTxn.
     EndTxn,
+    /// DescribeTransactions.
+    DescribeTransactions,
 }
 
 impl RequestKind {
@@ -80,6 +86,7 @@ impl RequestKind {
             RequestKind::AddOffsetsToTxn => "AddOffsetsToTxn",
             RequestKind::TxnOffsetCommit => "TxnOffsetCommit",
             RequestKind::EndTxn => "EndTxn",
+            RequestKind::DescribeTransactions => "DescribeTransactions",
         }
     }
 }
@@ -99,6 +106,8 @@ pub enum ResponseBody {
     TxnOffsetCommit(TxnOffsetCommitResponse),
     /// To EndTxn.
     EndTxn(EndTxnResponse),
+    /// To DescribeTransactions.
+    DescribeTransactions(DescribeTransactionsResponse),
 }
 
 /// How a request that was sent came back.
@@ -134,6 +143,7 @@ pub(crate) enum Work {
     AddOffsets(OffsetCommit),
     CommitOffsets { commit: OffsetCommit, flavour: Flavour },
     End { decision: Decision, flavour: Flavour },
+    Describe(Doubt),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +187,7 @@ impl TransactionalRequest {
             RequestBody::AddOffsetsToTxn(_) => RequestKind::AddOffsetsToTxn,
             RequestBody::TxnOffsetCommit(_) => RequestKind::TxnOffsetCommit,
             RequestBody::EndTxn(_) => RequestKind::EndTxn,
+            RequestBody::DescribeTransactions(_) => RequestKind::DescribeTransactions,
         }
     }
 
@@ -189,9 +200,10 @@ impl TransactionalRequest {
                 .as_ref()
                 .map(|_| CoordinatorType::Transaction),
             RequestBody::TxnOffsetCommit(_) => Some(CoordinatorType::Group),
-            RequestBody::AddPartitionsToTxn(_) | RequestBody::AddOffsetsToTxn(_) | RequestBody::EndTxn(_) => {
-                Some(CoordinatorType::Transaction)
-            }
+            RequestBody::AddPartitionsToTxn(_)
+            | RequestBody::AddOffsetsToTxn(_)
+            | RequestBody::EndTxn(_)
+            | RequestBody::DescribeTransactions(_) => Some(CoordinatorType::Transaction),
         }
     }
 
@@ -211,7 +223,7 @@ impl TransactionalRequest {
             | Work::CommitOffsets {
                 flavour: Flavour::V2, ..
             } => None,
-            Work::Coordinator { .. } | Work::Identity(_) | Work::AddOffsets(_) => None,
+            Work::Coordinator { .. } | Work::Identity(_) | Work::AddOffsets(_) | Work::Describe(_) => None,
         }
     }
 
@@ -229,7 +241,8 @@ impl TransactionalRequest {
             | Work::CommitOffsets { .. }
             | Work::Partitions(_)
             | Work::AddOffsets(_)
-            | Work::End { .. } => None,
+            | Work::End { .. }
+            | Work::Describe(_) => None,
         }
     }
 
@@ -257,7 +270,11 @@ impl TransactionalRequest {
     pub(crate) fn ticket(&self) -> Option<Ticket> {
         match &self.work {
             Work::AddOffsets(commit) | Work::CommitOffsets { commit, .. } => Some(commit.ticket),
-            Work::Coordinator { .. } | Work::Identity(_) | Work::Partitions(_) | Work::End { .. } => None,
+            Work::Coordinator { .. }
+            | Work::Identity(_)
+            | Work::Partitions(_)
+            | Work::End { .. }
+            | Work::Describe(_) => None,
         }
     }
 
@@ -272,7 +289,7 @@ impl TransactionalRequest {
     /// that only an answer tells the truth, and an outage passes.
     pub(crate) fn outlasts_outages(&self) -> bool {
         match &self.work {
-            Work::End { .. } | Work::Identity(IdentityPurpose::Bump) => true,
+            Work::End { .. } | Work::Identity(IdentityPurpose::Bump) | Work::Describe(_) => true,
             Work::Partitions(_)
             | Work::AddOffsets(_)
             | Work::CommitOffsets { .. }
@@ -296,7 +313,7 @@ impl TransactionalRequest {
             Work::Coordinator { .. } => Priority::Coordinator,
             Work::Identity(IdentityPurpose::First) => Priority::FirstIdentity,
             Work::Partitions(_) | Work::AddOffsets(_) | Work::CommitOffsets { .. } => Priority::Addition,
-            Work::End { .. } => Priority::End,
+            Work::End { .. } | Work::Describe(_) => Priority::End,
             Work::Identity(IdentityPurpose::Bump) => Priority::Bump,
         }
     }

@@ -73,7 +73,7 @@ impl TransactionManager {
                 Work::Partitions(_) | Work::AddOffsets(_) | Work::CommitOffsets { .. } => {
                     self.fail_request_abortably(&request, error);
                 }
-                Work::End { .. } | Work::Identity(_) | Work::Coordinator { .. } => {
+                Work::End { .. } | Work::Identity(_) | Work::Coordinator { .. } | Work::Describe(_) => {
                     self.fail_request_fatally(&request, error);
                 }
             }

@@ -9,6 +9,7 @@ mod answers;
 mod client;
 mod closing;
 mod cut_connections;
+mod doubt;
 mod fencing;
 mod kafka_tools;
 mod killed_load;

@@ -91,16 +91,21 @@ impl TransactionManager {
                 self.commit_is_unknown(decision);
                 self.repeat_refused(request, code);
             }
-            EndAction::Fenced | EndAction::Fail | EndAction::FailToAbort => {
-                let error = self.fatal_refusal(&request, code);
-                self.die(error, self.proof(decision, code));
-            }
-            EndAction::Recover | EndAction::Abort
+            EndAction::Fenced
+            | EndAction::Fail
+            | EndAction::FailToAbort
+            | EndAction::Recover
+            | EndAction::Abort
                 if self.proof(decision, code) == TransactionFate::InDoubt =>
             {
                 // R7: an earlier attempt may have committed; an abort is out of the question.
+                self.commit_is_unknown(decision);
                 let error = self.fatal_refusal(&request, code);
-                self.die(error, TransactionFate::InDoubt);
+                self.ask_what_became(error);
+            }
+            EndAction::Fenced | EndAction::Fail | EndAction::FailToAbort => {
+                let error = self.fatal_refusal(&request, code);
+                self.die(error, self.proof(decision, code));
             }
             EndAction::Recover => {
                 let error = self.abortable_refusal(&request, code, None);

@@ -5,6 +5,7 @@
 
 mod add_offsets;
 mod add_partitions;
+mod describe_transactions;
 mod end_txn;
 mod find_coordinator;
 mod init_producer_id;
@@ -14,12 +15,14 @@ mod tables_tests;
 
 use std::sync::Arc;
 
+pub(crate) use describe_transactions::Doubt;
+use describe_transactions::no_answer;
 use kommit_protocol::error_code::ErrorCode;
 use tracing::debug;
 
 use crate::error::TransactionError;
 use crate::manager::TransactionManager;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, TransactionFate};
 use crate::requests::{Answer, Decision, RequestBody, ResponseBody, TransactionalRequest, Work};
 use crate::transaction::{Answers, CommitAttempts};
 
@@ -61,7 +64,11 @@ impl TransactionManager {
                 self.offset_commit_answered(request, &body);
             }
             (RequestBody::EndTxn(_), ResponseBody::EndTxn(body)) => self.end_answered(request, &body),
+            (RequestBody::DescribeTransactions(_), ResponseBody::DescribeTransactions(body)) => {
+                self.described(request, &body);
+            }
             (_, _) => {
+                self.may_have_been_applied(&request);
                 let error = self.broken(format!(
                     "{} was answered with another response",
                     request.kind().name()
@@ -94,7 +101,7 @@ impl TransactionManager {
             return;
         };
         match &request.work {
-            Work::Coordinator { .. } | Work::Identity(_) => return,
+            Work::Coordinator { .. } | Work::Identity(_) | Work::Describe(_) => return,
             Work::Partitions(_) | Work::AddOffsets(_) => transaction.may_have_started(),
             Work::CommitOffsets { .. } => {}
             Work::End {
@@ -109,9 +116,17 @@ impl TransactionManager {
         transaction.answers = Answers::SomeMissing;
     }
 
-    /// T-54.
+    /// T-54. R8: a commit that may have been carried out is asked about first.
     pub(crate) fn fail_request_fatally(&mut self, request: &TransactionalRequest, error: TransactionError) {
         let fate = self.fate_of_open_transaction();
+        match &request.work {
+            Work::End {
+                decision: Decision::Commit,
+                ..
+            } if fate == TransactionFate::InDoubt => return self.ask_what_became(error),
+            Work::Describe(doubt) => return self.stay_in_doubt(doubt.cause.clone(), no_answer(&error)),
+            _ => {}
+        }
         if let Some(ticket) = request.ticket() {
             self.answer(
                 ticket,

@@ -80,6 +80,20 @@ fn ending(flavour: Flavour, commits: bool) -> Stage {
     stage
 }
 
+/// Behind an unanswered attempt.
+fn ending_again(flavour: Flavour) -> Stage {
+    let mut stage = ending(flavour, true);
+    stage.disconnect(RequestKind::EndTxn);
+    stage.succeed(RequestKind::FindCoordinator);
+    stage
+}
+
+fn describing(flavour: Flavour) -> Stage {
+    let mut stage = ending_again(flavour);
+    stage.fail(RequestKind::EndTxn, ErrorCode::ProducerFenced);
+    stage
+}
+
 fn scenes() -> Vec<Scene> {
     use RequestKind as K;
     vec![
@@ -97,8 +111,20 @@ fn scenes() -> Vec<Scene> {
         }),
         ("EndTxn, commit, V1", K::EndTxn, || ending(Flavour::V1, true)),
         ("EndTxn, commit, V2", K::EndTxn, || ending(Flavour::V2, true)),
+        ("EndTxn, commit again, V1", K::EndTxn, || {
+            ending_again(Flavour::V1)
+        }),
+        ("EndTxn, commit again, V2", K::EndTxn, || {
+            ending_again(Flavour::V2)
+        }),
         ("EndTxn, abort, V1", K::EndTxn, || ending(Flavour::V1, false)),
         ("EndTxn, abort, V2", K::EndTxn, || ending(Flavour::V2, false)),
+        ("DescribeTransactions, V1", K::DescribeTransactions, || {
+            describing(Flavour::V1)
+        }),
+        ("DescribeTransactions, V2", K::DescribeTransactions, || {
+            describing(Flavour::V2)
+        }),
     ]
 }
 
@@ -197,6 +223,10 @@ fn a_response_of_another_kind_is_fatal() {
             _ => ResponseBody::EndTxn(Default::default()),
         };
         stage.manager.answered(request, Answer::Response(other));
+        if title.starts_with("EndTxn, commit") {
+            // R1: whatever that was, the commit was written.
+            stage.leave_in_doubt();
+        }
         assert_eq!(stage.state(), StateName::FatalError, "{title}");
     }
 }

@@ -133,6 +133,7 @@ fn a_fenced_commit_is_in_doubt_only_behind_an_unanswered_one() {
         stage.disconnect(RequestKind::EndTxn);
         stage.succeed(RequestKind::FindCoordinator);
         stage.fail(RequestKind::EndTxn, code);
+        stage.leave_in_doubt();
         assert_eq!(fate_of_death(&mut stage), TransactionFate::InDoubt, "{code:?}");
     }
 }
@@ -152,6 +153,7 @@ fn a_commit_that_was_answered_with_a_retriable_error_may_have_been_carried_out()
             stage.succeed(RequestKind::FindCoordinator);
         }
         stage.fail(RequestKind::EndTxn, ErrorCode::ProducerFenced);
+        stage.leave_in_doubt();
         assert_eq!(fate_of_death(&mut stage), TransactionFate::InDoubt, "{code:?}");
     }
 }
@@ -173,6 +175,7 @@ fn invalid_txn_state_means_not_committed() {
 fn an_unknown_server_error_leaves_a_commit_in_doubt() {
     let mut stage = committing(Flavour::V2);
     stage.fail(RequestKind::EndTxn, ErrorCode::UnknownServerError);
+    stage.leave_in_doubt();
     assert_eq!(fate_of_death(&mut stage), TransactionFate::InDoubt);
 }
 
@@ -197,6 +200,7 @@ fn a_commit_that_may_have_been_carried_out_is_never_aborted() {
         stage.disconnect(RequestKind::EndTxn);
         stage.succeed(RequestKind::FindCoordinator);
         stage.fail(RequestKind::EndTxn, code);
+        stage.leave_in_doubt();
         assert_eq!(fate_of_death(&mut stage), TransactionFate::InDoubt, "{code:?}");
     }
 }
@@ -279,6 +283,9 @@ fn a_mismatch_decides_nothing_and_an_undecodable_answer_leaves_doubt() {
         let mut stage = committing(Flavour::V2);
         let request = stage.take(RequestKind::EndTxn);
         stage.manager.answered(request, answer);
+        if fate == TransactionFate::InDoubt {
+            stage.leave_in_doubt();
+        }
         assert_eq!(fate_of_death(&mut stage), fate);
     }
 }

@@ -75,6 +75,7 @@ fn a_storm_against_a_commit_leaves_it_in_doubt() {
         stage.begin_with_partition();
         stage.commit();
         storm(&mut stage, RequestKind::EndTxn);
+        stage.leave_in_doubt();
         stage.expect_nothing();
         assert!(matches!(
             stage.outcomes().as_slice(),

@@ -184,6 +184,14 @@ impl Stage {
         self.manager.answered(request, answer);
     }
 
+    /// The coordinator, asked about a commit in doubt, does not tell (R8).
+    pub(crate) fn leave_in_doubt(&mut self) {
+        self.fail(
+            RequestKind::DescribeTransactions,
+            ErrorCode::TransactionalIdNotFound,
+        );
+    }
+
     /// Takes the next request and never answers it.
     pub(crate) fn disconnect(&mut self, kind: RequestKind) {
         let request = self.take(kind);
@@ -267,7 +275,26 @@ pub(crate) fn answer(request: &TransactionalRequest, code: ErrorCode) -> Answer 
             }
             ResponseBody::EndTxn(response)
         }
+        RequestBody::DescribeTransactions(_) => {
+            let epoch = if code == ErrorCode::None { 1 } else { -1 };
+            ResponseBody::DescribeTransactions(shown(code, "CompleteCommit", identity(epoch)))
+        }
     })
+}
+
+/// A description of the stage's transactional id.
+pub(crate) fn shown(code: ErrorCode, state: &str, of: Identity) -> DescribeTransactionsResponse {
+    DescribeTransactionsResponse {
+        transaction_states: vec![DescribeTransactionsResponseTransaction {
+            error_code: code,
+            transactional_id: "t-1".into(),
+            transaction_state: state.into(),
+            producer_id: of.id,
+            producer_epoch: of.epoch,
+            ..DescribeTransactionsResponseTransaction::default()
+        }],
+        ..DescribeTransactionsResponse::default()
+    }
 }
 
 fn coordinator(code: ErrorCode) -> FindCoordinatorResponse {
