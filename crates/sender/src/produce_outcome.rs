@@ -85,6 +85,10 @@ pub fn produce_action(code: ErrorCode, situation: Situation) -> ProduceAction {
 }
 
 #[cfg(test)]
+#[path = "produce_tables_tests.rs"]
+mod tables;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -1,5 +1,5 @@
-//! The error tables, printed and compared: per table one line for each action, with its codes in the order of
-//! the numbers. The action of a code that Kafka does not have yet is the one of "every other code".
+//! The error tables, printed into the documentation and compared with it: per table one row for each action, with its codes in the order
+//! of the numbers. The action of a code that Kafka does not have yet is the one of "every other code".
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
@@ -8,6 +8,7 @@ use kommit_protocol::error_code::ErrorCode;
 
 use super::add_offsets::add_offsets_action;
 use super::add_partitions::add_partition_action;
+use super::describe_transactions::describe_action;
 use super::end_txn::{end_action, proof_about_commit};
 use super::find_coordinator::coordinator_action;
 use super::init_producer_id::identity_action;
@@ -32,14 +33,14 @@ fn print<A: Debug>(out: &mut String, title: &str, action: impl Fn(ErrorCode) -> 
             .or_default()
             .push(code.name());
     }
-    writeln!(out, "## {title}\n").expect("a string takes everything");
+    writeln!(out, "\n### {title}\n\n| Action | Codes |\n| --- | --- |").expect("a string takes everything");
     for (action, codes) in rows {
         let codes = if action == fallback {
             "every other code".to_owned()
         } else {
             codes.join(", ")
         };
-        writeln!(out, "{action}: {codes}\n").expect("a string takes everything");
+        writeln!(out, "| `{action}` | {codes} |").expect("a string takes everything");
     }
 }
 
@@ -77,7 +78,13 @@ fn every_code_has_its_row_in_every_table() {
         "Commit: what a final error proves, behind an unknown attempt",
         |code| proof_about_commit(code, CommitAttempts::Unknown),
     );
-    golden::compare("error_tables.txt", &out);
+    print(
+        &mut out,
+        "DescribeTransactions, about a commit in doubt",
+        describe_action,
+    );
+    out.push('\n');
+    golden::compare_section("error-tables.md", "transactions", &out);
 }
 
 /// R7, H18: behind an attempt of unknown fate only "there is nothing to commit" proves that nothing was committed.
