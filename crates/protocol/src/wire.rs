@@ -201,6 +201,7 @@ impl Field for Option<String> {
         let Some(len) = len else { return Ok(None) };
         r.need(len)?;
         let text = String::from_utf8_lossy(&r.bytes[..len]).into_owned();
+        r.account_for(text.capacity())?;
         r.bytes.advance(len);
         Ok(Some(text))
     }
@@ -277,8 +278,17 @@ impl<T: Field> Field for Option<Vec<T>> {
                 remaining: r.remaining(),
             }));
         }
-        let mut elements = Vec::with_capacity(first_capacity::<T>(count, r.remaining()));
-        for _ in 0..count {
+        let before = r.remaining();
+        let mut elements = Vec::new();
+        let mut capacity = first_capacity::<T>(count, before);
+        for read in 0..count {
+            if read == elements.capacity() {
+                capacity = capacity
+                    .max(next_capacity(read, before - r.remaining(), r.remaining()))
+                    .min(count);
+                r.account_for((capacity - read) * size_of::<T>())?;
+                elements.reserve_exact(capacity - read);
+            }
             elements.push(T::decode(r, version)?);
         }
         Ok(Some(elements))
@@ -293,6 +303,13 @@ impl<T: Field> Field for Option<Vec<T>> {
 /// than its shortest form on the wire, so this is bounded by the bytes at hand; the rest grows with elements that really came.
 fn first_capacity<T>(count: usize, remaining: usize) -> usize {
     count.min(remaining / size_of::<T>().max(1))
+}
+
+/// For how many elements there is room when memory for `read` of them is used up: for all that the remaining bytes hold if the others are as
+/// long as those, and in any case for half as many again, so that few of them are moved often.
+fn next_capacity(read: usize, bytes_read: usize, remaining: usize) -> usize {
+    let expected = read.saturating_mul(remaining) / bytes_read.max(1);
+    read + expected.max(read / 2).max(1)
 }
 
 /// The tagged fields that end a structure, while they are collected (KIP-482).
@@ -381,6 +398,29 @@ mod tests {
             }
         }
         assert_eq!(first_capacity::<i64>(100, 800), 100);
+    }
+
+    /// Memory for an array grows to what the remaining bytes hold if they go on as they began, and by half at least.
+    #[test]
+    fn an_array_grows_by_what_the_frame_still_holds() {
+        assert_eq!(next_capacity(10, 100, 1_000), 110);
+        assert_eq!(next_capacity(10, 1_000, 100), 15);
+        assert_eq!(next_capacity(1, 1_000, 0), 2);
+        assert_eq!(next_capacity(0, 0, 8), 1);
+    }
+
+    /// KIP-482: no structure has thousands of tagged fields.
+    #[test]
+    fn tagged_fields_are_not_endless() {
+        let declared = |count: u32| {
+            let mut w = Writer::default();
+            w.put_unsigned_varint(count);
+            w.put_slice(&[9, 0].repeat(2_000));
+            let read = Reader::new(w.into_bytes()).take_tagged_fields(pass_over);
+            read.map_err(|error| error.problem)
+        };
+        assert_eq!(declared(1_024), Ok(()));
+        assert_eq!(declared(1_025), Err(Problem::TooManyTaggedFields(1_025)));
     }
 
     /// B-12: a negative length is null where null is allowed, and an error elsewhere.

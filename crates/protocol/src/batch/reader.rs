@@ -176,12 +176,18 @@ impl Iterator for Records {
     }
 }
 
+/// How much memory headers may take: an empty header has two bytes in a record and far more in memory. Hundreds of empty headers are read;
+/// millions of them, which a few compressed bytes can hold, are not.
+const HEADER_MEMORY_PER_BYTE: usize = 9;
+const HEADER_MEMORY_BESIDES: usize = 32 << 10;
+
 fn take_headers(body: &mut Bytes) -> Result<Vec<RecordHeader>, RecordProblem> {
     let count = usize::try_from(take_varint(body)?).map_err(|_| RecordProblem::BadHeaderCount)?;
-    if count > body.len() {
+    let memory = count.saturating_mul(size_of::<RecordHeader>());
+    if count > body.len() || memory > HEADER_MEMORY_PER_BYTE * body.len() + HEADER_MEMORY_BESIDES {
         return Err(RecordProblem::BadHeaderCount);
     }
-    let mut headers = Vec::with_capacity(count.min(body.len() / size_of::<RecordHeader>()));
+    let mut headers = Vec::with_capacity(count);
     for _ in 0..count {
         let key = take_nullable(body)?.ok_or(RecordProblem::NullHeaderKey)?;
         let key = String::from_utf8_lossy(&key).into_owned();

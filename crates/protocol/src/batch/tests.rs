@@ -300,6 +300,34 @@ fn hostile_batches_are_errors() {
     }
 }
 
+/// Target F4: a record may have hundreds of empty headers, but not so many that a few compressed bytes fill the memory.
+#[test]
+fn empty_headers_take_no_more_memory_than_their_record_justifies() {
+    let empty = HeaderRef {
+        key: "",
+        value: Some(b""),
+    };
+    for (count, expected) in [(500, None), (500_000, bad(0, RecordProblem::BadHeaderCount))] {
+        let headers = vec![empty; count];
+        let mut records = Vec::new();
+        put_record(
+            &mut records,
+            &RecordFields {
+                offset_delta: 0,
+                timestamp_delta: 0,
+                key: None,
+                value: None,
+                headers: &headers,
+            },
+        );
+        let counted = allocation_counter::measure(|| assert_eq!(first_error(1, &records), expected));
+        assert!(
+            counted.bytes_max <= 16 * records.len() as u64 + (64 << 10),
+            "{counted:?}"
+        );
+    }
+}
+
 /// A fetch may cut the last batch off; a batch of another format is an error, and nothing is read behind it.
 #[test]
 fn a_blob_ends_at_a_batch_that_is_cut_off() {

@@ -1,5 +1,7 @@
 //! Streams there and back, and hostile ones. Test code only.
 
+use allocation_counter::measure;
+
 use super::*;
 use crate::batch::{Attributes, BatchError, BatchView, HeaderFields, RecordFields, encode_batch, put_record};
 use crate::sample::Random;
@@ -145,5 +147,37 @@ fn a_compressed_batch_gives_its_records() {
                 error
             })
         );
+    }
+}
+
+/// Target F5: a bomb takes memory for what the caller allows and for a window, not for what it would become.
+#[test]
+fn a_bomb_takes_no_more_memory_than_allowed() {
+    const LIMIT: usize = 256 << 10;
+    for codec in CODECS {
+        let bomb = Bytes::from(compress(codec, None, &vec![0; 16 << 20]));
+        let counted = measure(|| {
+            assert_eq!(
+                decompress(codec, &bomb, LIMIT),
+                Err(DecompressError::TooLarge(LIMIT))
+            );
+        });
+        // Bytes that are read grow by doubling, and are there twice while they move.
+        let allowed = 16 * bomb.len() as u64 + 4 * LIMIT as u64 + (1 << 20);
+        assert!(counted.bytes_max <= allowed, "{}: {counted:?}", codec.name());
+    }
+}
+
+/// Target F5: a zstd frame may declare the largest window, and no larger one.
+#[test]
+fn a_zstd_window_beyond_the_limit_is_refused() {
+    // Magic number, a descriptor without content size, the exponent of the window, one empty last block.
+    let frame = |exponent: u8| Bytes::from(vec![0x28, 0xb5, 0x2f, 0xfd, 0, (exponent - 10) << 3, 1, 0, 0]);
+    for (exponent, is_refused) in [(17, false), (23, false), (24, true), (41, true)] {
+        let counted = measure(|| {
+            let output = decompress(Compression::Zstd, &frame(exponent), 1 << 20);
+            assert_eq!(output.is_err(), is_refused, "2^{exponent}: {output:?}");
+        });
+        assert!(counted.bytes_max <= 2 * ZSTD_WINDOW, "2^{exponent}: {counted:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Every message in every version, against an independent implementation and against hostile bytes. Test code only.
+//! Every message in every version, against an independent implementation. Test code only.
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey as ReferenceKey, RequestKind, ResponseKind};
@@ -9,16 +9,15 @@ use crate::sample::{Random, Sample};
 use crate::wire::{Field, Reader, Version, Writer};
 
 const SAMPLES: usize = 60;
-const HOSTILE_SAMPLES: usize = 12;
 
 #[derive(Clone, Copy, PartialEq)]
-enum Side {
+pub(super) enum Side {
     Request,
     Response,
 }
 
 /// What is done with one message type in one version.
-trait Visit {
+pub(super) trait Visit {
     fn visit<T: Field + Sample + PartialEq + std::fmt::Debug>(
         &mut self,
         key: ApiKey,
@@ -27,7 +26,7 @@ trait Visit {
     );
 }
 
-fn visit_all(visit: &mut impl Visit) {
+pub(super) fn visit_all(visit: &mut impl Visit) {
     macro_rules! visit_exchanges {
         ($($key:ident: $request:ident => $response:ident;)*) => {$(
             assert_eq!($request::KEY, ApiKey::$key);
@@ -46,7 +45,7 @@ fn encoded<T: Field>(message: &T, version: Version) -> Bytes {
     w.into_bytes()
 }
 
-fn sampled<T: Field + Sample>(random: &mut Random, version: Version) -> (T, Bytes) {
+pub(super) fn sampled<T: Field + Sample>(random: &mut Random, version: Version) -> (T, Bytes) {
     let message = T::sample(random, version);
     let bytes = encoded(&message, version);
     (message, bytes)
@@ -161,66 +160,6 @@ impl Visit for LeastLengths {
 #[test]
 fn no_message_is_shorter_than_its_least_length() {
     visit_all(&mut LeastLengths);
-}
-
-struct Hostile {
-    random: Random,
-}
-
-impl Hostile {
-    /// Truncations of legal bytes, legal bytes with a few bytes replaced, and noise.
-    fn attack<T: Field>(&mut self, legal: &Bytes, version: Version) {
-        for end in 0..legal.len() {
-            let cut = T::decode(&mut Reader::new(legal.slice(..end)), version);
-            assert!(
-                cut.is_err(),
-                "a message that ends {} bytes early",
-                legal.len() - end
-            );
-        }
-        for _ in 0..40 {
-            let mut bytes = legal.to_vec();
-            for _ in 0..=self.random.below(3) {
-                let at = self.random.below(bytes.len().max(1) as u64) as usize;
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte = [0xff, 0x7f, 0x80, self.random.next() as u8][self.random.below(4) as usize];
-                }
-            }
-            self.decode_anything::<T>(bytes, version);
-        }
-        let len = self.random.below(120) as usize;
-        let noise = self.random.bytes(len);
-        self.decode_anything::<T>(noise, version);
-    }
-
-    /// Decodes; the only demand is that it ends, and that an error tells a place within the bytes.
-    fn decode_anything<T: Field>(&mut self, bytes: Vec<u8>, version: Version) {
-        let len = bytes.len();
-        if let Err(error) = T::decode(&mut Reader::new(Bytes::from(bytes)), version) {
-            assert!(error.at <= len, "{error} of {len} bytes");
-        }
-    }
-}
-
-impl Visit for Hostile {
-    fn visit<T: Field + Sample + PartialEq + std::fmt::Debug>(
-        &mut self,
-        key: ApiKey,
-        number: i16,
-        _side: Side,
-    ) {
-        let version = key.version(number);
-        for _ in 0..HOSTILE_SAMPLES {
-            let (_, legal) = sampled::<T>(&mut self.random, version);
-            self.attack::<T>(&legal, version);
-        }
-    }
-}
-
-/// B-12: a malformed body is an error and never a panic, whatever the message and its version.
-#[test]
-fn hostile_bytes_are_errors() {
-    visit_all(&mut Hostile { random: Random(2) });
 }
 
 /// The versions that the reference does not know, by their difference from the version before.

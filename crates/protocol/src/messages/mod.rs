@@ -128,3 +128,5 @@ with_exchanges!(implement_exchanges);
 
 #[cfg(test)]
 mod differential;
+#[cfg(test)]
+mod hostile;

@@ -53,23 +53,42 @@ pub enum Problem {
     /// Null in a place where this version has no null.
     #[error("null is not allowed here")]
     NullNotAllowed,
+    /// Far more elements than any message of this length has, each as short as can be: in memory they would be large.
+    #[error("more than {0} bytes of memory are needed for it")]
+    TooMuchMemory(usize),
+    /// More tagged fields than any structure has.
+    #[error("{0} tagged fields are declared")]
+    TooManyTaggedFields(u32),
     /// A version that the message has no layout for.
     #[error("version {0} is not known")]
     UnknownVersion(i16),
 }
+
+/// How many bytes of memory each byte of a frame may become, and how many there may be besides. Messages stay below three per byte unless
+/// their names are empty; while an array grows, it can be there twice.
+const MEMORY_PER_BYTE: usize = 9;
+const MEMORY_BESIDES: usize = 32 << 10;
+/// No structure has more tagged fields.
+const MAX_TAGGED_FIELDS: u32 = 1_024;
 
 /// A bounded cursor over the bytes of one frame. Byte fields share the frame's memory.
 #[derive(Clone, Debug)]
 pub struct Reader {
     pub(super) bytes: Bytes,
     len: usize,
+    /// How much memory arrays and texts may still take.
+    memory: usize,
 }
 
 impl Reader {
     /// A reader at the beginning of `bytes`.
     pub fn new(bytes: Bytes) -> Self {
         let len = bytes.len();
-        Self { bytes, len }
+        Self {
+            bytes,
+            len,
+            memory: Self::allowance(len),
+        }
     }
 
     /// How many bytes are left.
@@ -124,6 +143,9 @@ impl Reader {
         mut known: impl FnMut(u32, &mut Reader) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
         let count = self.take_unsigned_varint()?;
+        if count > MAX_TAGGED_FIELDS {
+            return Err(self.error(Problem::TooManyTaggedFields(count)));
+        }
         for _ in 0..count {
             let tag = self.take_unsigned_varint()?;
             let size = usize::try_from(self.take_unsigned_varint()?).unwrap_or(usize::MAX);
@@ -132,8 +154,10 @@ impl Reader {
             let mut value = Reader {
                 bytes: self.bytes.split_to(size),
                 len: end,
+                memory: self.memory,
             };
             known(tag, &mut value)?;
+            self.memory = value.memory;
         }
         Ok(())
     }
@@ -147,6 +171,19 @@ impl Reader {
             needed,
             remaining: self.bytes.len(),
         }))
+    }
+
+    /// Fails when arrays and texts together take more memory than a frame of this length justifies.
+    pub(super) fn account_for(&mut self, memory: usize) -> Result<(), DecodeError> {
+        match self.memory.checked_sub(memory) {
+            Some(left) => self.memory = left,
+            None => return Err(self.error(Problem::TooMuchMemory(Self::allowance(self.len)))),
+        }
+        Ok(())
+    }
+
+    fn allowance(len: usize) -> usize {
+        len.saturating_mul(MEMORY_PER_BYTE).saturating_add(MEMORY_BESIDES)
     }
 
     /// The length of bytes or the count of an array: four bytes, or compact. A negative one is null (B-12).
