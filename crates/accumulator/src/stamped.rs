@@ -369,6 +369,11 @@ fn write_stamped_header(page: &mut [u8], contents: &Contents, stamp: &Stamp) {
         record_count: contents.records,
         ..HeaderFields::default()
     };
+    debug_assert_eq!(
+        fields.check(),
+        Ok(()),
+        "W-8, W-10: no broker accepts such a batch"
+    );
     write_header(page, &fields);
     finish_crc(page, contents.records_crc);
 }

@@ -8,10 +8,12 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use kommit_accumulator::{AppendRefusal, Fate, GateReason, SendError, SendErrorKind, Settled};
+use kommit_accumulator::{
+    AccumulatorConfig, AppendRefusal, Fate, GateReason, SendError, SendErrorKind, Settled,
+};
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{Offset, PartitionId};
-use support::{BATCH_SIZE, Scene, TIMEOUT, aborted, error_of, record, scene};
+use support::{BATCH_SIZE, Scene, TIMEOUT, aborted, config, error_of, record, scene, scene_with, values};
 
 fn closed_forcefully() -> SendError {
     SendError::new(SendErrorKind::ClosedForcefully)
@@ -131,6 +133,28 @@ fn an_abort_fails_only_what_was_never_drained() {
     scene.pass(Duration::from_millis(100));
     assert_eq!(scene.sent_one().attempts(), 1);
     drop(in_flight);
+}
+
+/// W-14: nothing is left of a batch that was aborted: its page is used again from the beginning, and its records are counted anew.
+#[test]
+fn the_page_of_an_aborted_batch_begins_anew() {
+    let one_page = AccumulatorConfig {
+        buffer_memory: BATCH_SIZE,
+        ..config()
+    };
+    let mut scene = scene_with(1, one_page);
+    let gone = [scene.send(0, b"aborted"), scene.send(0, b"aborted")];
+    scene.drainer.abort_undrained(aborted());
+    assert!(gone.iter().all(|delivery| delivery.outcome().is_some()));
+    let _kept = scene.send(0, b"kept");
+    scene.drainer.begin_flush();
+    let batch = scene.sent_one();
+    assert_eq!(
+        (batch.record_count(), values(&batch)),
+        (1, vec![b"kept".to_vec()])
+    );
+    // Behind the header: length, attributes, two deltas, no key, the value behind its length, no headers.
+    assert_eq!(batch.size(), 61 + 1 + 1 + 2 + 1 + 1 + 4 + 1);
 }
 
 /// queued is what has not left or has come back, incomplete whatever has no outcome.
