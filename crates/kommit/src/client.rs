@@ -179,9 +179,13 @@ impl Client {
         )
     }
 
-    /// T-84: a record of the open transaction was refused before it reached a batch.
+    /// T-84: a record of the open transaction was refused before it reached a batch. One that no producer would take is the caller's mistake
+    /// and condemns nothing.
     pub(crate) fn condemn(&self, error: &SendError) {
-        if matches!(error.kind(), SendErrorKind::Refused(_)) {
+        if matches!(
+            error.kind(),
+            SendErrorKind::Refused(_) | SendErrorKind::InvalidRecord(_)
+        ) {
             return;
         }
         // A sender that is gone has condemned everything already.
@@ -280,6 +284,10 @@ impl Client {
         topic: &'t TopicQueues,
         parcel: &Parcel<'_>,
     ) -> Result<Destination<'t>, SendError> {
+        if parcel.record.timestamp.is_some_and(|timestamp| timestamp.0 < 0) {
+            let problem = SendErrorKind::InvalidRecord("its timestamp is negative"); // P-10
+            return Err(SendError::new(problem));
+        }
         let chosen = self
             .handle
             .accumulator()

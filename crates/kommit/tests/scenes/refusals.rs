@@ -89,6 +89,24 @@ async fn an_illegal_topic_name_fails_at_once() {
     assert!(error.to_string().contains("no/slashes"), "{error}");
 }
 
+/// P-10: a negative timestamp is refused before the record is in a batch; the transaction can still be committed.
+#[tokio::test]
+async fn a_negative_timestamp_is_refused() {
+    let stage = Stage::set().await;
+    let mut producer = stage.transactional("t", &[]).await;
+    let transaction = producer.begin().await.expect("idle");
+    let record = Record::new(TOPIC).partition(0).value("v");
+    let error = transaction.send(record.timestamp_millis(-1)).await;
+    let error = error.expect_err("only a number of milliseconds since 1970 is a time");
+    assert!(matches!(error.kind(), SendErrorKind::InvalidRecord(_)), "{error}");
+    assert!(!error.is_retriable() && !error.requires_abort(), "{error}");
+    let kept = Record::new(TOPIC).partition(0).value("kept");
+    let sent = transaction.send(kept.timestamp_millis(0)).await.expect("room");
+    transaction.commit().await.expect("committed");
+    assert!(matches!(sent.outcome(), Some(Ok(_))));
+    assert_eq!(stage.committed(0), ["kept"]);
+}
+
 /// while the memory is used up, `try_send` gives the record back and `send` waits for `max.block.ms`; then all is as before.
 #[tokio::test]
 async fn used_up_memory_gives_the_record_back_or_times_out() {
