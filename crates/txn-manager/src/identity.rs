@@ -45,6 +45,11 @@ impl EpochBump {
         self.partitions.insert(partition);
     }
 
+    /// Whether the partition is restarted with the next epoch.
+    pub(crate) fn concerns(&self, partition: PartitionIndex) -> bool {
+        self.partitions.contains(&partition)
+    }
+
     pub(crate) fn is_due(&self) -> bool {
         self.due == Due::Yes
     }

@@ -77,8 +77,8 @@ impl TransactionManager {
                     return false;
                 }
                 let may = match self.sequences.waiting(partition, identity, base) {
-                    // R4: what is proven not written waits for the new epoch.
-                    Some(Fate::NotWritten) => !bump_is_due,
+                    // R4: what is proven not written waits for the new epoch, unless the epoch waits for a batch behind it.
+                    Some(Fate::NotWritten) => !bump_is_due || self.holds_up_the_epoch(partition),
                     Some(Fate::MayBeWritten) => true,
                     None => false,
                 };
@@ -211,6 +211,12 @@ impl TransactionManager {
         if let Some(transaction) = self.state.transaction_mut() {
             transaction.answers = Answers::SomeMissing;
         }
+    }
+
+    /// R4: whether a batch of unknown fate, for which a new epoch waits, comes to its turn only when those before it have left. What waits
+    /// in a partition that is to be restarted could not be written anyway.
+    fn holds_up_the_epoch(&self, partition: PartitionIndex) -> bool {
+        self.sequences.has_unknown_waiting(partition) && !self.epoch_bump.concerns(partition)
     }
 
     /// T-23. In an abort, or behind an error, retries can finish.

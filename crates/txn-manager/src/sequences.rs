@@ -337,6 +337,13 @@ impl Sequences {
         quiet.into_iter().filter(doubtful).collect()
     }
 
+    /// R4: whether a batch of unknown fate waits for its retry.
+    pub(crate) fn has_unknown_waiting(&self, partition: PartitionIndex) -> bool {
+        let unknown = Standing::Waiting(Fate::MayBeWritten);
+        self.entry(partition)
+            .is_some_and(|entry| entry.in_flight.iter().any(|batch| batch.standing == unknown))
+    }
+
     /// R4: whether no batch on any partition is without an answer or of unknown fate.
     pub(crate) fn nothing_unknown(&self) -> bool {
         let mut in_flight = self.entries.iter().flat_map(|entry| &entry.in_flight);

@@ -89,6 +89,41 @@ fn the_epoch_waits_for_unknown_batches_of_all_partitions() {
     assert_eq!(stage.manager.identity(), Some(identity(1)));
 }
 
+/// R4, A-48 e: the epoch that waits for an unknown batch does not hold back those that this batch waits for.
+#[test]
+fn what_an_unknown_batch_waits_for_goes_on() {
+    let mut stage = Stage::idempotent();
+    stage.join(0);
+    stage.join(1);
+    let acked = stage.drain(1, 1);
+    stage.manager.batch_completed(&acked);
+    let first = stage.drain(1, 1);
+    let unknown = stage.drain(1, 1);
+    let refused = stage.drain(0, 1);
+    let code = ErrorCode::NotEnoughReplicas;
+    stage.manager.retry(code, &first, Fate::NotWritten);
+    let named = Some((first.identity, first.base_sequence));
+    stage
+        .manager
+        .batch_failed(&refused, &not_written(ErrorCode::InvalidRecord));
+    assert!(
+        !stage.manager.may_drain(partition(1), named),
+        "the answer to the one behind it may still come"
+    );
+    stage
+        .manager
+        .retry(ErrorCode::NetworkException, &unknown, Fate::MayBeWritten);
+    stage.manager.refresh_identity();
+    assert_eq!(stage.manager.identity(), Some(identity(0)));
+    assert!(stage.manager.may_drain(partition(1), named));
+    stage.manager.batch_completed(&first);
+    let named = Some((unknown.identity, unknown.base_sequence));
+    assert!(stage.manager.may_drain(partition(1), named));
+    stage.manager.batch_completed(&unknown);
+    stage.manager.refresh_identity();
+    assert_eq!(stage.manager.identity(), Some(identity(1)));
+}
+
 /// T-70, T-85: what waits behind a gap, proven not written, is renumbered under the new epoch, in order.
 #[test]
 fn batches_behind_a_gap_are_renumbered_and_sent_again() {
