@@ -127,6 +127,73 @@ fn an_idempotent_producer_writes_each_record_once_and_in_order() {
     }
 }
 
+/// Records of one partition that are in the log though they must not be, that are not though they must, or that are not in order.
+fn broken_promises(log: &[String], sent: &[(i32, String, Sending)]) -> Vec<String> {
+    let mut broken = Vec::new();
+    for (_, value, record) in sent {
+        let count = log.iter().filter(|written| *written == value).count();
+        let kept = match record.outcome() {
+            RecordOutcome::Waiting => false,
+            RecordOutcome::Written(None) => count == 1,
+            RecordOutcome::Written(Some(offset)) => {
+                let there = usize::try_from(offset).ok().and_then(|offset| log.get(offset));
+                count == 1 && there == Some(value)
+            }
+            RecordOutcome::Failed(error) if error.may_be_written() => count <= 1,
+            RecordOutcome::Failed(_) | RecordOutcome::Refused(_) => count == 0,
+        };
+        if !kept {
+            broken.push(format!(
+                "{value} is in the log {count} times: {:?}",
+                record.outcome()
+            ));
+        }
+    }
+    let number = |value: &String| value.parse::<u64>().expect("values are numbers");
+    if !log.iter().map(number).is_sorted() {
+        broken.push(format!("not in order: {log:?}"));
+    }
+    broken
+}
+
+/// S-63, A-77, H27, M36: batches that the broker finds too large are split in the middle of all that; each record is where it was told to be.
+#[test]
+fn batches_are_split_while_things_go_wrong() {
+    let mut splits = 0;
+    for seed in 0..SEEDS {
+        let world = World::with_brokers(seed, 2).set(|settings| {
+            settings.batch_size = 300;
+            settings.linger = 20 * MILLI;
+            settings.request_timeout = 3 * SECOND;
+            settings.delivery_timeout = 600 * SECOND;
+        });
+        // A batch with an attempt of unknown fate is not split: its records fail, and leave a gap.
+        let world = world.going_on_behind_gaps();
+        world.configure(|broker| broker.topic_defaults.max_message_bytes = 110);
+        world.create_topic("orders", 3);
+        let mut dice = Dice(seed);
+        let producer = world.idempotent();
+        let (mut sent, mut next) = (Vec::new(), 0);
+        for round in 0..30 {
+            if round % 3 == 0 {
+                something_goes_wrong(&world, &mut dice);
+            }
+            for _ in 0..4 {
+                sent.extend(send_some(&producer, &mut dice, &mut next));
+            }
+            world.run_for(MILLI * u32::try_from(dice.below(300)).expect("small"));
+        }
+        world.run_for(120 * SECOND);
+        for partition in 0..PARTITIONS {
+            let own: Vec<_> = sent.iter().filter(|it| it.0 == partition).cloned().collect();
+            let broken = broken_promises(&world.log("orders", partition), &own);
+            assert_eq!(broken, [""; 0], "seed {seed}, partition {partition}");
+        }
+        splits += world.trace().matches("MESSAGE_TOO_LARGE@").count();
+    }
+    assert!(splits > 1_000, "{splits} batches were too large");
+}
+
 /// Ends the open transaction, and says whether it was committed.
 fn end(world: &World, producer: &Producer, dice: &mut Dice) -> bool {
     let end = if dice.below(4) == 0 {
