@@ -74,9 +74,12 @@ pub(crate) async fn outcomes(deliveries: Vec<Delivery>) -> Vec<Result<RecordMeta
 /// Writes one record outside of transactions to each of these partitions: the last thing that a reader finds there. It is seen by a
 /// `read_committed` reader only when no transaction before it is open.
 pub(crate) async fn put_sentinels(kafka: &RealKafka, topic: &str, partitions: std::ops::Range<i32>) {
-    let config = ProducerConfig::builder()
-        .bootstrap_servers(kafka.bootstrap_servers())
-        .build();
+    put_sentinels_at(kafka.bootstrap_servers(), topic, partitions).await;
+}
+
+/// The same, where there is more than one broker.
+pub(crate) async fn put_sentinels_at(servers: String, topic: &str, partitions: std::ops::Range<i32>) {
+    let config = ProducerConfig::builder().bootstrap_servers(servers).build();
     let producer = Producer::new(config.expect("legal settings")).expect("no transactional id");
     for partition in partitions {
         let record = Record::new(topic).partition(partition).value(SENTINEL);

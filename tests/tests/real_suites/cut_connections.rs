@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kommit::{CommitError, Producer, ProducerConfig, Record, TransactionalProducer};
+use kommit::{Producer, ProducerConfig, Record};
 use kommit_tests::kafka::{Reading, RealKafka, Stage, sequence_faults};
 use kommit_tests::proxy::{Cuts, Direction, Draws, Proxy};
 use tokio::task::AbortHandle;
 
 use crate::client::{FOREVER, SENTINEL, put_sentinels, transactional};
 use crate::each_kafka::draws;
+use crate::ledger::{Known, Ledger};
 
 against_each_kafka!(
     /// S-26, I10: idempotent records are in the log once each, in order, where the broker said.
@@ -155,16 +156,7 @@ async fn assert_whole_logs(kafka: &RealKafka, topic: &str, epochs: usize) {
     }
 }
 
-/// How a transaction ended, as far as its producer knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    Committed,
-    NotCommitted,
-    Unknown,
-}
-
 const TRANSACTIONS: usize = 200;
-const RECORDS_EACH: usize = 30;
 
 async fn transactions_through_cut_connections_are_whole_or_not_there(mut stage: Stage) {
     let kafka = stage.shared().await;
@@ -173,99 +165,18 @@ async fn transactions_through_cut_connections_are_whole_or_not_there(mut stage: 
     let mut draws = draws();
     let proxy = kafka.proxy(draws.below(0..u64::MAX));
     let config = impatient(transactional(proxy.address(), topic));
-    let mut producer = TransactionalProducer::connect(config)
-        .await
-        .expect("the coordinator gives an id");
+    let mut ledger = Ledger::new(config, topic, PARTITIONS);
     let cutting = Cutting::start(proxy, Draws::from_seed(draws.below(0..u64::MAX)));
-
-    let mut known = Vec::new();
-    for number in 0..TRANSACTIONS {
-        known.push(run_transaction(&mut producer, topic, number, &mut draws).await);
-    }
+    let enough = |ledger: &Ledger| ledger.len() >= TRANSACTIONS;
+    ledger.run_until(enough, &mut draws).await;
     let cuts = cutting.stop();
-    let count = |end| known.iter().filter(|known| **known == end).count();
-    let (committed, unknown) = (count(Known::Committed), count(Known::Unknown));
-    println!("{cuts} cuts: {committed} of {TRANSACTIONS} committed, {unknown} not known");
+    println!("{cuts} cuts");
     assert!(cuts > 20, "{cuts} cuts prove little");
-    assert!(committed > TRANSACTIONS / 3, "cuts are to be survived");
-    producer.close(FOREVER).await.expect("nothing is open");
-
-    assert_whole_logs(&kafka, topic, usize::MAX).await;
-    put_sentinels(&kafka, topic, 0..PARTITIONS).await;
-    let reading = Reading::committed(topic);
-    let reading = match unknown {
-        0 => reading.at_most(committed * RECORDS_EACH + PARTITIONS as usize),
-        _ => reading,
-    };
-    let mut seen = seen_transactions(&kafka, &reading).await;
-    for (number, end) in known.into_iter().enumerate() {
-        let records = seen.remove(&number).unwrap_or_default();
-        let is_whole = records.iter().copied().eq(0..RECORDS_EACH);
-        let is_right = match end {
-            Known::Committed => is_whole,
-            Known::NotCommitted => records.is_empty(),
-            Known::Unknown => is_whole || records.is_empty(),
-        };
-        assert!(is_right, "transaction {number} is {end:?}, but has {records:?}");
-    }
-}
-
-/// One transaction, committed or, each fourth time, aborted.
-async fn run_transaction(
-    producer: &mut TransactionalProducer,
-    topic: &str,
-    number: usize,
-    draws: &mut Draws,
-) -> Known {
-    let transaction = producer.begin().await.expect("a cut kills no producer");
-    let mut is_whole = true;
-    for record in 0..RECORDS_EACH {
-        let value = format!("{number} {record}");
-        let record = Record::new(topic)
-            .partition(record as i32 % PARTITIONS)
-            .value(&value);
-        is_whole &= transaction.send(record).await.is_ok();
-    }
-    if draws.below(0..4) == 0 {
-        transaction.abort().await.expect("an abort ends");
-        return Known::NotCommitted;
-    }
-    let end = committed(transaction.commit().await).await;
     assert!(
-        is_whole || end != Known::Committed,
-        "transaction {number} lacks a record"
+        ledger.count(Known::Committed) > TRANSACTIONS / 3,
+        "cuts are to be survived"
     );
-    end
-}
-
-/// The numbers of the records that a reader finds of each transaction, in ascending order.
-async fn seen_transactions(kafka: &RealKafka, reading: &Reading) -> BTreeMap<usize, Vec<usize>> {
-    let mut seen: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for record in kafka.tools().console_consume(reading).await {
-        if record.value == SENTINEL {
-            continue;
-        }
-        let (transaction, record) = record.value.split_once(' ').expect("two numbers");
-        let number = |text: &str| text.parse::<usize>().expect("a number");
-        seen.entry(number(transaction)).or_default().push(number(record));
-    }
-    seen.values_mut().for_each(|records| records.sort_unstable());
-    seen
-}
-
-/// Resolves what is in doubt, and aborts what must be aborted.
-async fn committed(mut outcome: Result<(), CommitError<'_>>) -> Known {
-    for _ in 0..3 {
-        match outcome {
-            Ok(()) => return Known::Committed,
-            Err(CommitError::InDoubt(in_doubt)) => outcome = in_doubt.resolve().await,
-            Err(CommitError::MustAbort(failed)) => {
-                println!("must abort: {}", failed.error());
-                failed.abort().await.expect("an abort ends");
-                return Known::NotCommitted;
-            }
-            Err(other) => panic!("a cut kills no producer: {other}"),
-        }
-    }
-    Known::Unknown
+    assert_eq!(ledger.replaced, 0, "a cut kills no producer");
+    ledger.check(&kafka.tools(), kafka.bootstrap_servers()).await;
+    assert_whole_logs(&kafka, topic, usize::MAX).await;
 }

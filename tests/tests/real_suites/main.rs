@@ -14,6 +14,8 @@ mod fencing;
 mod kafka_tools;
 mod killed_load;
 mod late_requests;
+mod ledger;
 mod lines;
 mod program;
+mod stopwatch;
 mod transactions;

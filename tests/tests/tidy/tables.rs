@@ -66,6 +66,10 @@ pub(crate) const CLOCK_READERS: &[(&str, &str)] = &[
         "tests/src/compare/plain.rs",
         "what a real Kafka answers carries the time of the day",
     ),
+    (
+        "tests/tests/real_suites/stopwatch.rs",
+        "the time of processes that are not ours",
+    ),
     ("crates/cli/src", "rates, progress and measurements for a person"),
     ("benches", "measuring is what they are for"),
 ];
