@@ -16,6 +16,7 @@ mod killed_load;
 mod late_requests;
 mod ledger;
 mod lines;
+mod pipeline;
 mod program;
 mod stopwatch;
 mod transactions;

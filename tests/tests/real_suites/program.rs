@@ -95,6 +95,12 @@ async fn program() -> &'static Path {
 }
 
 async fn build() -> PathBuf {
+    let built = cargo_build(&["-p", "kommit-cli", "--bin", "kommit"]).await;
+    built.unwrap_or_else(|reason| panic!("kommit does not build: {reason}"))
+}
+
+/// Lets cargo build one program, as this test was built, and returns where it is. The error is what cargo said.
+pub(crate) async fn cargo_build(what: &[&str]) -> Result<PathBuf, String> {
     let test = std::env::current_exe().expect("a running test has a path");
     let mut folders = test.ancestors().skip(2);
     let profile_folder = folders.next().expect("the folder of the profile is above deps");
@@ -105,37 +111,21 @@ async fn build() -> PathBuf {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args([
-            "build",
-            "--quiet",
-            "-p",
-            "kommit-cli",
-            "--bin",
-            "kommit",
-            "--profile",
-            profile,
-        ])
+        .args(["build", "--quiet", "--profile", profile])
+        .args(what)
         .args(["--message-format", "json-render-diagnostics", "--target-dir"])
         .arg(target)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .await
         .expect("cargo runs");
-    assert!(
-        output.status.success(),
-        "kommit does not build: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
     let built = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find_map(|message| {
-            let is_program = message["target"]["name"] == "kommit" && message["target"]["kind"][0] == "bin";
-            message["executable"]
-                .as_str()
-                .filter(|_| is_program)
-                .map(PathBuf::from)
-        });
-    built.expect("cargo tells where the program is")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    Ok(built.expect("cargo tells where the program is"))
 }
