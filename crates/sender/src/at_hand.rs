@@ -10,7 +10,7 @@ use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::NodeId;
 use kommit_txn_manager::{
-    Answer, Batches, CoordinatorType, RequestKind, ResponseBody, StateName, TransactionalRequest,
+    Answer, Batches, CoordinatorType, HazardRule, RequestKind, ResponseBody, StateName, TransactionalRequest,
 };
 
 use crate::core::SenderCore;
@@ -85,7 +85,9 @@ impl SenderCore {
     /// out (R5).
     fn next_request(&mut self, now: Now) -> Option<TransactionalRequest> {
         let batches = match self.drainer.nothing_incomplete() {
-            Some(_proof) if self.unanswered_requests == 0 => Batches::AllComplete,
+            Some(_proof) if self.unanswered_requests == 0 || !HazardRule::R5.is_kept() => {
+                Batches::AllComplete
+            }
             _ => Batches::SomeIncomplete,
         };
         self.txn.as_mut()?.next_request(batches, now.instant)

@@ -18,7 +18,9 @@ use kommit_protocol::messages::{
 use kommit_protocol::time::Now;
 use kommit_protocol::units::{Offset, Timestamp, TopicId, TopicPartition};
 use kommit_protocol::wire::{DecodeError, Reader};
-use kommit_txn_manager::{self as txn, BatchFailure as FailedBatch, BatchId, FailureReason, Retry};
+use kommit_txn_manager::{
+    self as txn, BatchFailure as FailedBatch, BatchId, FailureReason, HazardRule, Retry,
+};
 
 use crate::core::{Order, Purpose, SenderCore};
 use crate::gate::{batch_id, stamp_of};
@@ -284,8 +286,8 @@ impl SenderCore {
         let partition = batch.partition();
         batch.join_fate(match verdict.proof {
             Proof::Applied => Fate::Written,
-            Proof::NotApplied => Fate::NotWritten,
-            Proof::Nothing => Fate::MayBeWritten,
+            Proof::Nothing if HazardRule::R1.is_kept() => Fate::MayBeWritten,
+            Proof::NotApplied | Proof::Nothing => Fate::NotWritten,
         });
         self.in_flight.remove(&batch);
         let situation = self.situation(&batch, verdict, now);

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::config::Fencing;
 use crate::coordinators::EpochBumpSupport;
 use crate::error::TransactionError;
+use crate::hazard_rule::HazardRule;
 use crate::manager::TransactionManager;
 use crate::outcome::Outcome;
 use crate::requests::{IdentityPurpose, RequestBody, Work};
@@ -87,7 +88,7 @@ impl TransactionManager {
         if self.is_transactional() || self.fatal_error().is_some() {
             return;
         }
-        if self.epoch_bump.is_due() && self.sequences.nothing_unknown() {
+        if self.epoch_bump.is_due() && (self.sequences.nothing_unknown() || !HazardRule::R4.is_kept()) {
             self.bump_locally();
         }
         if self.identity.is_none() && matches!(self.state, State::Uninitialized) {
@@ -158,8 +159,10 @@ impl TransactionManager {
     /// T-44, T-45.
     pub(crate) fn enqueue_identity(&mut self, purpose: IdentityPurpose) {
         let (producer_id, producer_epoch) = match (purpose, self.identity) {
-            (IdentityPurpose::Bump, Some(identity)) => (identity.id, identity.epoch),
-            (IdentityPurpose::Bump, None) | (IdentityPurpose::First, _) => {
+            (IdentityPurpose::Bump, Some(identity)) if HazardRule::R9.is_kept() => {
+                (identity.id, identity.epoch)
+            }
+            (IdentityPurpose::Bump, _) | (IdentityPurpose::First, _) => {
                 (ProducerId::NONE, ProducerEpoch::NONE)
             }
         };
@@ -198,6 +201,7 @@ impl TransactionManager {
                     && transaction.started != Started::No
                     && self.coordinators.epoch_bump == EpochBumpSupport::Supported
             }
+            (Flavour::V1, Answers::SomeMissing) if !HazardRule::R6.is_kept() => false,
             // R6: a late copy must not be able to reach the next transaction.
             (Flavour::V1, Answers::SomeMissing) => {
                 let supported = self.coordinators.epoch_bump == EpochBumpSupport::Supported;

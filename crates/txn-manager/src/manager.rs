@@ -9,6 +9,7 @@ use crate::config::TransactionConfig;
 use crate::coordinators::{CoordinatorNode, CoordinatorType, Coordinators, EpochBumpSupport};
 use crate::error::TransactionError;
 use crate::gaps::Gaps;
+use crate::hazard_rule::HazardRule;
 use crate::identity::EpochBump;
 use crate::outcome::{Answered, Operation, Outcome, Pending, Ticket, TransactionFate};
 use crate::requests::{Decision, RequestQueue, TransactionalRequest};
@@ -154,6 +155,9 @@ impl TransactionManager {
 
     /// The flavour of the open transaction, or of the next one (R10).
     pub fn flavour(&self) -> Flavour {
+        if !HazardRule::R10.is_kept() {
+            return self.versions.latest();
+        }
         self.state
             .transaction()
             .map_or(self.versions.in_use(), |transaction| transaction.flavour)
@@ -239,7 +243,7 @@ impl TransactionManager {
 
     /// T-12, T-54, T-106: the transaction can only be aborted. R7: not once its commit may have been carried out.
     pub(crate) fn fail_abortably(&mut self, error: TransactionError) {
-        if self.fate_of_open_transaction() == TransactionFate::InDoubt {
+        if self.fate_of_open_transaction() == TransactionFate::InDoubt && HazardRule::R7.is_kept() {
             return self.fail_fatally(error);
         }
         if matches!(self.state, State::Aborting(_) | State::FatalError { .. }) {

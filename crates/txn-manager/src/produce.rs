@@ -11,6 +11,7 @@ use kommit_protocol::units::{Identity, PartitionIndex, Sequence};
 
 use crate::batch::{BatchFailure, BatchId, FailureReason, Fate, Retry, Stamp, Transactional};
 use crate::error::{Rejection, TransactionError};
+use crate::hazard_rule::HazardRule;
 use crate::manager::TransactionManager;
 use crate::outcome::TransactionFate;
 use crate::sequences::Order;
@@ -131,6 +132,9 @@ impl TransactionManager {
 
     /// T-83, T-84, R12: records failed that have no stamp, or never became a batch: an open transaction cannot be committed.
     pub fn records_failed(&mut self, partition: Option<PartitionIndex>, reason: &FailureReason) {
+        if !HazardRule::R12.is_kept() {
+            return;
+        }
         let decided = self.fate_of_open_transaction() != TransactionFate::NotCommitted;
         if matches!(reason, FailureReason::Refused(_)) && decided {
             // No transaction is open, or its end is out: a record that was never taken cannot belong to it any more (D-20).

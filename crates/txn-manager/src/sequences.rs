@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use kommit_protocol::units::{Identity, PartitionIndex, Sequence};
 
 use crate::batch::{BatchId, Fate};
+use crate::hazard_rule::HazardRule;
 
 /// A batch that waits for a retry got a new identity and base sequence (T-70): its stamp has to be written anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,13 +244,13 @@ impl Sequences {
     pub(crate) fn failed(&mut self, batch: &BatchId, fate: Fate) {
         let entry = self.entry_mut(batch.partition);
         match fate {
-            Fate::NotWritten => {
+            Fate::MayBeWritten if HazardRule::R3.is_kept() => entry.remove(batch),
+            Fate::NotWritten | Fate::MayBeWritten => {
                 if let Some(position) = entry.position(batch) {
                     entry.in_flight[position].standing = Standing::Gap;
                 }
                 entry.give_back();
             }
-            Fate::MayBeWritten => entry.remove(batch),
         }
     }
 

@@ -86,7 +86,7 @@ impl Versions {
         self.in_use
     }
 
-    fn latest(&self) -> Flavour {
+    pub(crate) fn latest(&self) -> Flavour {
         self.latest.map_or(Flavour::V1, |features| {
             Flavour::of_level(features.transaction_version)
         })

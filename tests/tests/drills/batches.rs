@@ -21,7 +21,7 @@ fn epochs(world: &World) -> Vec<i16> {
 
 /// H03: a record without an answer expires, its transaction is aborted, and then the record arrives. It must not become part of anything.
 #[test]
-fn late_produce_after_abort() {
+pub(crate) fn late_produce_after_abort() {
     with_both_versions(|world, _| {
         let world = world.set(|settings| {
             settings.request_timeout = 2 * SECOND;
@@ -52,7 +52,7 @@ fn late_produce_after_abort() {
 
 /// H07: a record expires without an answer. Later records of its partition must not follow until the application has taken note of the gap.
 #[test]
-fn expiry_gap() {
+pub(crate) fn expiry_gap() {
     with_both_versions(|world, _| {
         let world = world.batch_per_record().set(|settings| {
             settings.request_timeout = 2 * SECOND;
@@ -85,7 +85,7 @@ fn expiry_gap() {
 
 /// H08, R2, R4: one batch is written and its answer lost, the next one fails for good. The new epoch must not rename the first.
 #[test]
-fn bump_over_unknown() {
+pub(crate) fn bump_over_unknown() {
     with_both_versions(|world, _| {
         let world = world.batch_per_record();
         let producer = world.idempotent();
@@ -108,7 +108,7 @@ fn bump_over_unknown() {
 
 /// H09, R4: out of order behind another batch is a normal consequence. It must not raise the epoch over an unknown batch elsewhere.
 #[test]
-fn ooosn_not_head() {
+pub(crate) fn ooosn_not_head() {
     with_both_versions(|world, _| {
         let world = world.batch_per_record();
         world.move_leader("orders", 1, Some(2));
@@ -135,7 +135,7 @@ fn ooosn_not_head() {
 
 /// H10, R1, R3: a record is stored, answered with a time-out and given up. Its sequence must not be given to the next one.
 #[test]
-fn cancel_after_append() {
+pub(crate) fn cancel_after_append() {
     with_both_versions(|world, _| {
         let world = world.set(|settings| {
             settings.request_timeout = 2 * SECOND;
@@ -159,7 +159,7 @@ fn cancel_after_append() {
 
 /// H11, R3: a broker says for a while that the topic does not exist. Its sequences must go on behind that.
 #[test]
-fn topic_flap() {
+pub(crate) fn topic_flap() {
     with_both_versions(|world, _| {
         let producer = world.idempotent();
         producer.send("orders", 0, "a");
@@ -182,7 +182,7 @@ fn topic_flap() {
 
 /// H13: the broker has forgotten the producer, and the batch may be stored. It must not be stored again under another name.
 #[test]
-fn producer_state_lost() {
+pub(crate) fn producer_state_lost() {
     with_both_versions(|world, _| {
         let producer = world.idempotent();
         world.rule(serve_then_answer(Produce, ErrorCode::RequestTimedOut).once());
@@ -202,7 +202,7 @@ fn producer_state_lost() {
 
 /// H20: NOT_LEADER_OR_FOLLOWER can answer a batch that was stored. It is sent again, and recognised.
 #[test]
-fn not_leader_after_append() {
+pub(crate) fn not_leader_after_append() {
     with_both_versions(|world, _| {
         let producer = world.transactional("t-1");
         world.rule(serve_then_answer(Produce, ErrorCode::NotLeaderOrFollower).once());
@@ -215,7 +215,7 @@ fn not_leader_after_append() {
 
 /// H26, R11: a batch expires while its bytes wait for a socket. They must not be overwritten by records for another partition.
 #[test]
-fn expire_in_flight() {
+pub(crate) fn expire_in_flight() {
     with_both_versions(|world, _| {
         let world = world.set(|settings| settings.delivery_timeout = 31 * SECOND);
         let producer = world.idempotent();
@@ -243,7 +243,7 @@ fn expire_in_flight() {
 
 /// H27, R2: a batch that was too large goes in parts, and the answer to a part is lost. The part must go again as it was.
 #[test]
-fn split_then_retry() {
+pub(crate) fn split_then_retry() {
     with_both_versions(|world, _| {
         let producer = world.transactional("t-1");
         producer.begin();
@@ -264,7 +264,7 @@ fn split_then_retry() {
 
 /// H28, R14: answers with the numbers of other requests. No request may take them for its own.
 #[test]
-fn correlation_chaos() {
+pub(crate) fn correlation_chaos() {
     for api in [Produce, EndTxn, AddPartitionsToTxn] {
         for shift in [-1, 1, 7] {
             with_both_versions(|world, _| {

@@ -11,7 +11,7 @@ use crate::{SECOND, commits, with_both_versions};
 
 /// H12: a new epoch begins with sequence 0 on every partition, each when it is next used. One bump must not lead to another.
 #[test]
-fn bump_all_partitions() {
+pub(crate) fn bump_all_partitions() {
     with_both_versions(|world, _| {
         let producer = world.idempotent();
         for partition in 0..3 {
@@ -41,7 +41,7 @@ fn bump_all_partitions() {
 
 /// H14: behind the last epoch of a producer id comes another id, and every record is stored once.
 #[test]
-fn wrap_epoch() {
+pub(crate) fn wrap_epoch() {
     with_both_versions(|world, _| {
         world.rule(
             edit(InitProducerId, |response| {
@@ -70,7 +70,7 @@ fn wrap_epoch() {
 
 /// H15, R10: the cluster changes its version while a transaction is open. The transaction ends as it was begun.
 #[test]
-fn tv_flip() {
+pub(crate) fn tv_flip() {
     with_both_versions(|world, version| {
         let producer = world.transactional("t-1");
         commits(&world, &producer, "before");
@@ -78,6 +78,8 @@ fn tv_flip() {
         producer.send("orders", 0, "across");
         world.run();
         let world = world.transaction_version(3 - version);
+        // The producer hears of it with its next connection.
+        world.cut(1);
         producer.send("orders", 1, "across, later");
         let commit = producer.commit();
         world.run();
@@ -97,7 +99,7 @@ fn tv_flip() {
 
 /// H15: the identity that comes with the end of a transaction is taken over, and its sequences begin at 0.
 #[test]
-fn adopt_epoch() {
+pub(crate) fn adopt_epoch() {
     with_both_versions(|world, version| {
         let producer = world.transactional("t-1");
         for value in ["a", "b", "c"] {
@@ -118,7 +120,7 @@ fn adopt_epoch() {
 
 /// H21: a coordinator that has forgotten the transactional id ends the producer, which must not come back by itself.
 #[test]
-fn txn_id_expired() {
+pub(crate) fn txn_id_expired() {
     with_both_versions(|world, version| {
         let producer = world.transactional("t-1");
         commits(&world, &producer, "a");
@@ -140,7 +142,7 @@ fn txn_id_expired() {
 
 /// H22, R9: each newer instance ends the older one, which must stay dead and not take the id back.
 #[test]
-fn hijack_tx_ids() {
+pub(crate) fn hijack_tx_ids() {
     with_both_versions(|world, _| {
         let mut older = world.transactional("t-1");
         for round in 0..3 {
@@ -164,7 +166,7 @@ fn hijack_tx_ids() {
 
 /// H30: the addresses lead to another cluster. Nothing must be written there.
 #[test]
-fn cluster_id_change() {
+pub(crate) fn cluster_id_change() {
     with_both_versions(|world, _| {
         let producer = world.idempotent();
         producer.send("orders", 0, "here");

@@ -2,12 +2,14 @@
 //!
 //! A drill plays the schedule of its hazard, says what the client must do and what the log must show, and ends with the audit of the
 //! world, which knows the promises and not the hazard. [`batches`] is about what becomes of records, [`ends`] about what becomes of
-//! transactions, [`identities`] about who a producer is, [`offsets`] about consumer groups.
+//! transactions, [`identities`] about who a producer is, [`offsets`] about consumer groups. [`switches`] shows for each rule that a drill
+//! fails without it.
 
 mod batches;
 mod ends;
 mod identities;
 mod offsets;
+mod switches;
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use crate::{SECOND, commits, with_both_versions};
 
 /// H23, R13: the consumer is no longer who its group knows. Its offsets are refused once and not tried again, and the transaction is aborted.
 #[test]
-fn stale_generation() {
+pub(crate) fn stale_generation() {
     for code in [
         ErrorCode::IllegalGeneration,
         ErrorCode::UnknownMemberId,
@@ -45,7 +45,7 @@ fn stale_generation() {
 
 /// H25: the group coordinator moves in the middle of a transaction. It is found again long before anything times out.
 #[test]
-fn group_coord_moves() {
+pub(crate) fn group_coord_moves() {
     with_both_versions(|world, _| {
         world.move_group_coordinator(1);
         let producer = world.transactional("t-1");

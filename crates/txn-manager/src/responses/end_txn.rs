@@ -4,6 +4,7 @@ use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::EndTxnResponse;
 
 use super::init_producer_id::identity;
+use crate::hazard_rule::HazardRule;
 use crate::manager::TransactionManager;
 use crate::outcome::TransactionFate;
 use crate::requests::{Decision, TransactionalRequest, Work};
@@ -96,7 +97,7 @@ impl TransactionManager {
             | EndAction::FailToAbort
             | EndAction::Recover
             | EndAction::Abort
-                if self.proof(decision, code) == TransactionFate::InDoubt =>
+                if self.proof(decision, code) == TransactionFate::InDoubt && HazardRule::R7.is_kept() =>
             {
                 // R7: an earlier attempt may have committed; an abort is out of the question.
                 self.commit_is_unknown(decision);
@@ -129,8 +130,8 @@ impl TransactionManager {
             .transaction()
             .map_or(CommitAttempts::Unknown, |transaction| transaction.commit);
         match decision {
-            Decision::Commit => proof_about_commit(code, earlier),
-            Decision::Abort => TransactionFate::NotCommitted,
+            Decision::Commit if HazardRule::R8.is_kept() => proof_about_commit(code, earlier),
+            Decision::Commit | Decision::Abort => TransactionFate::NotCommitted,
         }
     }
 

@@ -5,6 +5,7 @@ use kommit_protocol::messages::TxnOffsetCommitResponse;
 
 use super::add_offsets::group_of;
 use crate::error::TransactionError;
+use crate::hazard_rule::HazardRule;
 use crate::manager::TransactionManager;
 use crate::outcome::Outcome;
 use crate::requests::{TransactionalRequest, Work};
@@ -76,6 +77,9 @@ impl TransactionManager {
                         refused_with = Some(partition.error_code);
                     }
                     OffsetCommitAction::Repeat => refused_with = Some(partition.error_code),
+                    OffsetCommitAction::AbortCommitFailed if !HazardRule::R13.is_kept() => {
+                        refused_with = Some(partition.error_code);
+                    }
                     ending => return self.offset_commit_failed(&request, ending, partition.error_code),
                 }
             }
