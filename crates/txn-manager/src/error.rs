@@ -57,6 +57,12 @@ pub enum TransactionError {
          after transaction.timeout.ms. Close this producer; if no other instance is meant to run, build a new one"
     )]
     ProducerFenced(Rejection),
+    /// INVALID_TXN_STATE answered to an end: there is nothing to end (H18). Fatal.
+    #[error(
+        "{0}: there is nothing to end. Either the coordinator aborted the transaction after transaction.timeout.ms, or another \
+         instance with the same transactional.id ended it. Close this producer; if no other instance is meant to run, build a new one"
+    )]
+    NothingToEnd(Rejection),
     /// INVALID_PRODUCER_EPOCH answered to a batch: abort; the abort finds out whether this producer is fenced (T-103).
     #[error(
         "{0}. Another instance took over, or the coordinator aborted the transaction after transaction.timeout.ms. Abort the \
@@ -180,6 +186,7 @@ impl TransactionError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::ProducerFenced(rejection)
+            | Self::NothingToEnd(rejection)
             | Self::InvalidProducerEpoch(rejection)
             | Self::Unauthorized(rejection)
             | Self::AccessDenied(rejection)

@@ -174,6 +174,9 @@ impl TransactionManager {
             ErrorCode::InvalidProducerEpoch | ErrorCode::ProducerFenced => {
                 TransactionError::ProducerFenced(rejection)
             }
+            ErrorCode::InvalidTxnState if matches!(request.work, Work::End { .. }) => {
+                TransactionError::NothingToEnd(rejection)
+            }
             ErrorCode::TransactionalIdAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed => {
                 TransactionError::Unauthorized(rejection)
             }

@@ -310,20 +310,41 @@ fn an_abort_that_is_refused_is_fatal_and_nothing_is_committed() {
     }
 }
 
-/// H18: the text of a fenced producer names both causes and what to do.
+/// H18: the time-out of a transaction looks like fencing, or like a transaction that was never there, so that the text names both causes and
+/// what to do; it never says that one of them is certain.
 #[test]
-fn a_fenced_producer_hears_of_both_causes() {
-    let mut stage = committing(Flavour::V1);
-    stage.fail(RequestKind::EndTxn, ErrorCode::ProducerFenced);
-    let text = stage.manager.fatal_error().expect("fenced").to_string();
-    for piece in [
-        "\"t-1\"",
-        "EndTxn",
-        "PRODUCER_FENCED",
-        "another instance",
-        "transaction.timeout.ms",
-        "Close this producer",
-    ] {
-        assert!(text.contains(piece), "{piece} is missing in: {text}");
+fn an_end_that_comes_too_late_hears_of_both_causes() {
+    for flavour in BOTH {
+        for code in [ErrorCode::ProducerFenced, ErrorCode::InvalidTxnState] {
+            let mut stage = committing(flavour);
+            stage.fail(RequestKind::EndTxn, code);
+            let text = stage.manager.fatal_error().expect("too late").to_string();
+            for piece in [
+                "\"t-1\"",
+                "EndTxn",
+                code.name(),
+                "another instance",
+                "transaction.timeout.ms",
+                "Close this producer",
+            ] {
+                assert!(
+                    text.to_lowercase().contains(&piece.to_lowercase()),
+                    "{piece} is missing in: {text}"
+                );
+            }
+        }
     }
+}
+
+/// E-4, H18: what an abort mends is told apart from what ends the producer: the former says to abort, and names no instance that took over.
+#[test]
+fn a_broker_that_demands_an_abort_is_not_taken_for_fencing() {
+    let mut stage = committing(Flavour::V2);
+    stage.fail(RequestKind::EndTxn, ErrorCode::TransactionAbortable);
+    let text = stage.manager.abortable_error().expect("abortable").to_string();
+    assert!(
+        text.contains("TRANSACTION_ABORTABLE") && text.contains("Abort the transaction"),
+        "{text}"
+    );
+    assert!(!text.contains("instance") && !text.contains("Close"), "{text}");
 }
