@@ -13,6 +13,7 @@ use kommit_txn_manager::{Ticket, TransactionConfig, TransactionManager};
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use crate::command::{Command, Reply};
 use crate::core::{SenderConfig, SenderCore};
@@ -105,6 +106,12 @@ impl SenderHandle {
         connector: Arc<dyn Connector>,
         clock: Arc<dyn Clock>,
     ) -> (Self, JoinHandle<()>) {
+        // P-3: every line says whose it is.
+        let span = tracing::info_span!(
+            "producer",
+            client_id = parts.network.client_id.as_deref(),
+            transactional_id = parts.sender.transactional_id.as_deref(),
+        );
         let wake = Arc::new(Notify::new());
         let bell = Arc::clone(&wake);
         let (accumulator, drainer) =
@@ -120,7 +127,7 @@ impl SenderHandle {
             tickets: AtomicU64::new(1),
         });
         let driver = Driver::new(core, Arc::clone(&shared), connector, published);
-        let task = tokio::spawn(driver.run());
+        let task = tokio::spawn(driver.run().instrument(span));
         (
             Self {
                 shared,
