@@ -1,6 +1,6 @@
 //! Records that fail inside a transaction: the commit is refused, the abort works, and the next transaction is as good as new.
 
-use kommit::{CommitError, Record, TransactionFate, TransactionalProducer};
+use kommit::{CommitError, Record, TopicPartition, TransactionFate, TransactionalProducer};
 use kommit_broker::{Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
@@ -136,4 +136,21 @@ async fn a_transaction_timeout_above_the_maximum_is_refused() {
     let text = error.to_string();
     assert!(text.contains("INVALID_TRANSACTION_TIMEOUT"), "{text}");
     assert!(text.contains("transaction.timeout.ms"), "{text}");
+}
+
+/// P-21: a record that failed still knows where it was to go, and has no offset.
+#[tokio::test]
+async fn a_failed_delivery_knows_its_place() {
+    let stage = Stage::set().await;
+    let refusal = Verdict::Answer(ErrorCode::TopicAuthorizationFailed);
+    let _rule = stage.broker.rule(Rule::on(ApiKey::Produce, refusal).once());
+    let producer = stage.producer(&[]);
+    let mut delivery = producer
+        .send(Record::new(TOPIC).partition(2).value("v"))
+        .await
+        .expect("room");
+    let error = (&mut delivery).await.expect_err("refused");
+    assert_eq!(*delivery.topic_partition(), TopicPartition::new(TOPIC, 2));
+    assert!(!error.may_be_written() && delivery.is_done());
+    assert!(delivery.outcome().expect("told").is_err());
 }

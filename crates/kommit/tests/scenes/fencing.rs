@@ -1,6 +1,9 @@
 //! Two instances with one transactional id: the newer one goes on, the older one is told that it is dead (H22, R9).
 
-use kommit::{BeginError, CommitError, Record, TransactionFate, TransactionalProducer};
+use kommit::{BeginError, CommitError, ConnectError, Record, TransactionFate, TransactionalProducer};
+use kommit_broker::{Rule, Verdict};
+use kommit_protocol::api::ApiKey;
+use kommit_protocol::error_code::ErrorCode;
 
 use crate::stage::{Stage, TOPIC, VERSIONS};
 
@@ -14,7 +17,7 @@ async fn commits(producer: &mut TransactionalProducer, value: &str) {
     transaction.commit().await.expect("committed");
 }
 
-/// P-26, H18: a newer instance ends the open transaction of the older one, whose commit fails and which is dead from then on.
+/// P-26, P-35, H18: a newer instance ends the open transaction of the older one, whose commit fails and which is dead from then on.
 #[tokio::test]
 async fn a_fenced_instance_cannot_commit() {
     for version in VERSIONS {
@@ -89,4 +92,32 @@ async fn a_restarted_instance_goes_on() {
         }
         assert_eq!(stage.committed(0), ["first", "second"], "{version:?}");
     }
+}
+
+/// P-27: who could not initialise, because nobody answered or nobody was allowed, may do so later under the same name.
+#[tokio::test]
+async fn a_failed_initialisation_may_be_repeated() {
+    let stage = Stage::set().await;
+    let config = stage.config(&[("transactional.id", "t"), ("max.block.ms", "500")]);
+    let silent = stage
+        .broker
+        .rule(Rule::on(ApiKey::InitProducerId, Verdict::DropRequest));
+    let error = TransactionalProducer::connect(config.clone())
+        .await
+        .expect_err("nobody answers");
+    assert!(
+        matches!(error, ConnectError::TimedOut { .. }) && error.is_retriable(),
+        "{error}"
+    );
+    silent.remove();
+    let refusal = Verdict::Answer(ErrorCode::TransactionalIdAuthorizationFailed);
+    let refusing = stage.broker.rule(Rule::on(ApiKey::InitProducerId, refusal));
+    let error = TransactionalProducer::connect(config.clone())
+        .await
+        .expect_err("not allowed");
+    assert!(matches!(error, ConnectError::Refused(_)), "{error}");
+    refusing.remove();
+    let mut producer = TransactionalProducer::connect(config).await.expect("allowed");
+    commits(&mut producer, "at last").await;
+    assert_eq!(stage.committed(0), ["at last"]);
 }

@@ -130,3 +130,43 @@ async fn a_negative_partition_or_timestamp_is_invalid() {
         ));
     }
 }
+
+/// P-51: records and their metadata compare by content.
+#[tokio::test]
+async fn records_compare_by_content() {
+    let header = [Header {
+        key: "source",
+        value: None,
+    }];
+    let record = || {
+        Record::new(TOPIC)
+            .partition(0)
+            .key("k")
+            .value("v")
+            .headers(&header)
+            .timestamp_millis(7)
+    };
+    assert_eq!(record(), record());
+    for other in [
+        Record::new("other")
+            .partition(0)
+            .key("k")
+            .value("v")
+            .headers(&header)
+            .timestamp_millis(7),
+        record().partition(1),
+        record().key("x"),
+        record().value("x"),
+        record().headers(&[]),
+        record().timestamp_millis(8),
+    ] {
+        assert_ne!(record(), other);
+    }
+    let stage = Stage::set().await;
+    let producer = stage.producer(&[]);
+    let delivery = producer.send(record()).await.expect("room");
+    let outcome = delivery.outcome();
+    let written = delivery.await.expect("written");
+    assert_eq!(written.clone(), written);
+    assert!(outcome.is_none_or(|outcome| outcome.is_ok_and(|early| early == written)));
+}
