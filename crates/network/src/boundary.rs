@@ -83,6 +83,8 @@ impl NetAction {
 pub enum LinkFailure {
     /// No connection could be established ("connection refused").
     Connect(Arc<str>),
+    /// The host has no address ("cannot resolve the host").
+    Unresolved(Arc<str>),
     /// The peer refused who we are, or we refused the peer (TLS, SASL).
     Authentication(Arc<str>),
     /// The peer closed the connection.
@@ -96,7 +98,9 @@ pub enum LinkFailure {
 impl fmt::Display for LinkFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(text) | Self::Io(text) | Self::Frame(text) => f.write_str(text),
+            Self::Connect(text) | Self::Unresolved(text) | Self::Io(text) | Self::Frame(text) => {
+                f.write_str(text)
+            }
             Self::Authentication(text) => write!(f, "authentication failed: {text}"),
             Self::PeerClosed => f.write_str("the broker closed the connection"),
         }

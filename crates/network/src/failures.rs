@@ -82,6 +82,14 @@ impl Cause {
         }
     }
 
+    /// Whether the address itself is wrong.
+    pub(crate) fn kind(&self) -> FailureKind {
+        match self {
+            Self::Link(LinkFailure::Unresolved(_)) => FailureKind::Unresolved,
+            _ => FailureKind::Other,
+        }
+    }
+
     /// Whether somebody who asks why nothing works should hear of it.
     pub(crate) fn is_worth_telling(&self) -> bool {
         !matches!(
@@ -104,17 +112,32 @@ fn no_kafka(broker: &BrokerAddress, why: &str) -> String {
 /// The last failure per address, until the address works again. Bounded.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Failures {
-    by_address: BTreeMap<BrokerAddress, Arc<str>>,
+    by_address: BTreeMap<BrokerAddress, Failure>,
+}
+
+#[derive(Clone, Debug)]
+struct Failure {
+    reason: Arc<str>,
+    kind: FailureKind,
+}
+
+/// Whether a failure is one of the network, or of the address itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// The host has no address (N-18).
+    Unresolved,
+    Other,
 }
 
 impl Failures {
     const MAX: usize = 64;
 
-    pub(crate) fn record(&mut self, broker: &BrokerAddress, reason: &Arc<str>) {
+    pub(crate) fn record(&mut self, broker: &BrokerAddress, reason: &Arc<str>, kind: FailureKind) {
         if self.by_address.len() >= Self::MAX && !self.by_address.contains_key(broker) {
             self.by_address.pop_first();
         }
-        self.by_address.insert(broker.clone(), Arc::clone(reason));
+        let reason = Arc::clone(reason);
+        self.by_address.insert(broker.clone(), Failure { reason, kind });
     }
 
     pub(crate) fn forgive(&mut self, broker: &BrokerAddress) {
@@ -124,8 +147,14 @@ impl Failures {
     pub(crate) fn all(&self) -> Vec<(BrokerAddress, Arc<str>)> {
         self.by_address
             .iter()
-            .map(|(broker, reason)| (broker.clone(), Arc::clone(reason)))
+            .map(|(broker, failure)| (broker.clone(), Arc::clone(&failure.reason)))
             .collect()
+    }
+
+    /// Why a host could not be resolved the last time, if that is why it was not reached.
+    pub(crate) fn unresolved(&self, broker: &BrokerAddress) -> Option<&Arc<str>> {
+        let failure = self.by_address.get(broker)?;
+        (failure.kind == FailureKind::Unresolved).then_some(&failure.reason)
     }
 }
 
@@ -138,7 +167,11 @@ mod tests {
     fn only_so_many_failures_are_remembered() {
         let mut failures = Failures::default();
         for port in 1..1_000 {
-            failures.record(&BrokerAddress::new("broker", port), &"refused".into());
+            failures.record(
+                &BrokerAddress::new("broker", port),
+                &"refused".into(),
+                FailureKind::Other,
+            );
         }
         assert_eq!(failures.all().len(), Failures::MAX);
         failures.forgive(&BrokerAddress::new("broker", 999));

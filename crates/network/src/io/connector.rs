@@ -18,8 +18,8 @@ pub type BoxedWrite = Box<dyn AsyncWrite + Send + Unpin>;
 /// Makes connections.
 #[async_trait]
 pub trait Connector: Send + Sync + 'static {
-    /// Connects to `address`. An error of the kind `PermissionDenied` says that authentication failed; every other error that no connection
-    /// could be established.
+    /// Connects to `address`. An error of the kind `PermissionDenied` says that authentication failed, one of the kind `NotFound` that the
+    /// host has no address (N-18); every other error that no connection could be established.
     ///
     /// # Cancel safety
     ///
@@ -52,8 +52,10 @@ impl TcpConnector {
     /// All addresses of the host, of both families: where "localhost" means `::1` first, a broker that listens only on IPv4 is
     /// found nevertheless. (The reference keeps only the family of the first address, but gets IPv4 first, N-16.)
     async fn resolve(address: &BrokerAddress) -> io::Result<Vec<SocketAddr>> {
-        let failed =
-            |error: io::Error| io::Error::new(error.kind(), format!("cannot resolve the host: {error}"));
+        let failed = |error: io::Error| {
+            let text = format!("cannot resolve the host: {error}");
+            io::Error::new(io::ErrorKind::NotFound, text)
+        };
         Ok(lookup_host((&*address.host, address.port))
             .await
             .map_err(failed)?

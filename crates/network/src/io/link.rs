@@ -219,6 +219,7 @@ fn no_frame(error: FrameError) -> String {
 fn connect_failure(error: &io::Error) -> LinkFailure {
     match error.kind() {
         io::ErrorKind::PermissionDenied => LinkFailure::Authentication(text(error)),
+        io::ErrorKind::NotFound => LinkFailure::Unresolved(text(error)),
         _ => LinkFailure::Connect(text(error)),
     }
 }

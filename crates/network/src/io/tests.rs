@@ -272,7 +272,7 @@ async fn links_work_over_tcp() {
     assert_eq!(events.recv().await, Some(NetEvent::ConnectFailed(ID, refused)));
 }
 
-/// A name that nobody knows is a failure that says so.
+/// N-18: a name that nobody knows is a failure that says so.
 #[tokio::test]
 async fn an_unknown_host_cannot_be_resolved() {
     let (mut links, mut events) = Links::new(Arc::new(TcpConnector::default()), LinksConfig::default());
@@ -280,7 +280,7 @@ async fn an_unknown_host_cannot_be_resolved() {
         ID,
         BrokerAddress::new("no-such-host.invalid", 9092),
     ));
-    let Some(NetEvent::ConnectFailed(ID, LinkFailure::Connect(reason))) = events.recv().await else {
+    let Some(NetEvent::ConnectFailed(ID, LinkFailure::Unresolved(reason))) = events.recv().await else {
         panic!("such a host does not exist")
     };
     assert!(reason.starts_with("cannot resolve the host"), "{reason}");

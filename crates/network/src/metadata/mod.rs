@@ -39,6 +39,12 @@ pub enum MetadataError {
         /// What happened, naming the broker.
         reason: Arc<str>,
     },
+    /// None of the configured hosts has an address (N-18).
+    #[error("none of bootstrap.servers can be resolved: {reason}")]
+    Unresolvable {
+        /// What happened, naming every host.
+        reason: Arc<str>,
+    },
     /// Another cluster answers under the configured addresses: sequences mean nothing there (H30). Stays for ever.
     #[error("{broker} belongs to cluster {found}, but this producer has written to cluster {expected}")]
     ClusterChanged {

@@ -94,6 +94,11 @@ impl Schedule {
         self.in_progress.is_some()
     }
 
+    /// Whether a full update was ever answered.
+    pub(crate) fn has_succeeded(&self) -> bool {
+        self.last_success.is_some()
+    }
+
     /// N-55: the request that is made now.
     pub(crate) fn begin(&mut self, now: Instant) -> UpdateRequest {
         let is_fresh = self

@@ -17,7 +17,7 @@ use super::{Network, Purpose};
 use crate::boundary::{Completed, ConnectionId, LinkFailure, NetAction, NetEvent, Outcome, Sent};
 use crate::config::RecoveryStrategy;
 use crate::connection::{Connection, ConnectionState};
-use crate::failures::Cause;
+use crate::failures::{Cause, FailureKind};
 use crate::in_flight::{End, InFlight};
 use crate::metadata::{Answer, MetadataError, UpdateRequest, Verdict};
 use crate::versions::{FinalizedFeatures, NodeApiVersions};
@@ -333,7 +333,7 @@ impl<T> Network<T> {
         let reason: Arc<str> = cause.sentence(connection.address(), connection.state()).into();
         log_end(connection, cause, &reason);
         if cause.is_worth_telling() {
-            self.failures.record(connection.address(), &reason);
+            self.failures.record(connection.address(), &reason, cause.kind());
         }
         let retry_at = |failures: u32| now + backoff.after(failures.saturating_sub(1), jitter);
         let Ok(ended) = connection.disconnect(cause.setback(Arc::clone(&reason)), now, retry_at) else {
@@ -363,6 +363,22 @@ impl<T> Network<T> {
             self.metadata.fail(MetadataError::Authentication { reason });
         }
         self.metadata.node_lost(now, jitter);
+        if cause.kind() == FailureKind::Unresolved {
+            self.look_for_resolvable_host();
+        }
+    }
+
+    /// N-18: a host that cannot be resolved is passed over, but when there is no other, whoever waits is told. Only in the beginning: later the
+    /// hosts are known to be right, and it is the name service that fails.
+    fn look_for_resolvable_host(&mut self) {
+        let hosts = self.cluster().nodes.values().rev(); // in the order of the configuration
+        let reasons: Option<Vec<&str>> = hosts
+            .map(|host| self.failures.unresolved(host).map(|reason| &**reason))
+            .collect();
+        if let Some(reasons) = reasons.filter(|_| !self.metadata.schedule().has_succeeded()) {
+            let reason = reasons.join("; ").into();
+            self.metadata.fail(MetadataError::Unresolvable { reason });
+        }
     }
 }
 

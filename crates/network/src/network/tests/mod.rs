@@ -51,7 +51,10 @@ struct Play {
 
 impl Play {
     fn new(config: NetworkConfig) -> Self {
-        let bootstrap = vec![BrokerAddress::new("boot", 9092)];
+        Self::with_bootstrap(config, vec![BrokerAddress::new("boot", 9092)])
+    }
+
+    fn with_bootstrap(config: NetworkConfig, bootstrap: Vec<BrokerAddress>) -> Self {
         let mut play = Self {
             network: Network::new(config, bootstrap),
             now: Instant::from_millis(1_000),

@@ -85,6 +85,43 @@ fn a_broker_that_answers_keeps_the_producer_in_its_cluster() {
     assert!(!play.network.cluster().is_bootstrap());
 }
 
+/// N-18: a bootstrap host that cannot be resolved is passed over with a warning; when there is no other, whoever waits is told, with each
+/// attempt anew. Once the cluster has answered, its hosts are right, and a name service that fails stops nobody.
+#[test]
+fn bootstrap_hosts_that_cannot_be_resolved_are_passed_over() {
+    let hosts = ["one", "two"].map(|host| BrokerAddress::new(host, 9092));
+    let mut play = Play::with_bootstrap(NetworkConfig::default(), hosts.to_vec());
+    let unresolved = |play: &mut Play| {
+        let (id, _) = play.attempted();
+        let failure = LinkFailure::Unresolved("cannot resolve the host".into());
+        play.event(NetEvent::ConnectFailed(id, failure));
+        play.sleep();
+    };
+    let failure = |play: &Play| play.network.cluster().failure.as_ref().map(ToString::to_string);
+    unresolved(&mut play);
+    assert_eq!(failure(&play), None, "the other one is tried");
+    unresolved(&mut play);
+    let text = "none of bootstrap.servers can be resolved: one:9092: cannot resolve the host; two:9092: cannot resolve the host";
+    let told = play.network.cluster().clone();
+    assert_eq!(
+        told.failure.as_ref().map(ToString::to_string).as_deref(),
+        Some(text)
+    );
+    unresolved(&mut play);
+    assert!(!std::sync::Arc::ptr_eq(&told, play.network.cluster()));
+
+    play.connect();
+    play.answer_versions();
+    let asked = play.asked_one(ApiKey::Metadata);
+    play.answer(&asked, &cluster(3));
+    assert_eq!(failure(&play), None);
+    play.event(NetEvent::Closed(asked.id, LinkFailure::PeerClosed));
+    play.sleep();
+    unresolved(&mut play);
+    unresolved(&mut play);
+    assert_eq!(failure(&play), None);
+}
+
 impl Play {
     /// The node of the one connection that is being attempted, which refuses it.
     fn attempted_node(&mut self) -> NodeId {
