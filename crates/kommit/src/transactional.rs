@@ -84,7 +84,7 @@ impl TransactionalProducer {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`]: no broker answers, the coordinator refuses, or `max.block.ms` passed.
+    /// [`ConnectError`]: none of the bootstrap hosts can be resolved, no broker answers, the coordinator refuses, or `max.block.ms` passed.
     ///
     /// # Cancel safety
     ///
@@ -114,8 +114,14 @@ impl TransactionalProducer {
                 needed: "a transactional producer is known to the cluster by it, across restarts",
             }));
         }
+        let servers = config.bootstrap_servers.iter().map(ToString::to_string);
+        let servers = servers.collect::<Vec<_>>().join(",");
         let client = Client::start(&config, connector, clock);
-        client.timed(Spent::Init, initialize(&client)).await?;
+        tokio::select! {
+            biased;
+            initialized = client.timed(Spent::Init, initialize(&client)) => initialized?,
+            reason = client.unresolvable() => return Err(unresolvable(servers, reason)),
+        }
         Ok(Self {
             client,
             standing: Standing::Idle,
@@ -316,6 +322,15 @@ fn ended(outcome: Outcome) -> Ended {
             ))
         }
     }
+}
+
+/// N-18: what no broker can mend need not be waited for.
+fn unresolvable(servers: String, reason: String) -> ConnectError {
+    ConnectError::Config(ConfigError::Value {
+        key: "bootstrap.servers",
+        value: servers,
+        allowed: reason,
+    })
 }
 
 async fn initialize(client: &Client) -> Result<(), ConnectError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kommit_accumulator::{SendError, SendErrorKind, TopicQueues};
-use kommit_network::{ClusterSnapshot, PartitionSnapshot, TopicFailure};
+use kommit_network::{ClusterSnapshot, MetadataError, PartitionSnapshot, TopicFailure};
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::PartitionId;
 use kommit_sender::{Command, SenderGone};
@@ -93,6 +93,19 @@ impl Client {
             }
         };
         SendError::new(SendErrorKind::NotInMetadata).with_message(reason)
+    }
+
+    /// Waits until it is known that none of the bootstrap hosts can be resolved (N-18), for ever when one can.
+    pub(crate) async fn unresolvable(&self) -> String {
+        let mut cluster = self.handle.cluster();
+        loop {
+            if let Some(failure @ MetadataError::Unresolvable { .. }) = &cluster.borrow_and_update().failure {
+                return failure.to_string();
+            }
+            if cluster.changed().await.is_err() {
+                return std::future::pending().await; // whoever waits for the sender hears of its end
+            }
+        }
     }
 
     async fn topic_diagnosis(&self, name: &str) -> String {

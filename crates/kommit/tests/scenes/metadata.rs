@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use kommit::{Producer, Record, SendErrorKind};
+use kommit::{ConnectError, Producer, Record, SendErrorKind, TransactionalProducer};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::frame::{decode_request_header, encode_response};
 use kommit_protocol::messages::{ApiVersionsResponse, ApiVersionsResponseApi};
@@ -69,4 +69,28 @@ async fn a_wait_for_metadata_that_cannot_be_had_ends() {
         assert!(!error.may_be_written());
     }
     task.abort();
+}
+
+/// N-18: when no bootstrap host can be resolved, nobody waits for `max.block.ms`: a connect finds the setting wrong, and a send fails.
+#[tokio::test]
+async fn hosts_that_nobody_knows_are_told_at_once() {
+    let keys = [("max.block.ms", "60000")];
+    let servers = "no-such-host.invalid:9092,nor-this-one.invalid:9092";
+    let producer = Producer::new(config(servers, &keys)).expect("nothing is connected yet");
+    let send = tokio::time::timeout(LONG, producer.send(Record::new(TOPIC).value("v")));
+    let sent = send.await.expect("before max.block.ms").expect_err("no broker");
+    let connect = TransactionalProducer::connect(config(servers, &[keys[0], ("transactional.id", "t")]));
+    let connected = tokio::time::timeout(LONG, connect)
+        .await
+        .expect("before max.block.ms");
+    let connected = connected.expect_err("no broker");
+    assert!(matches!(connected, ConnectError::Config(_)), "{connected}");
+    for text in [sent.to_string(), connected.to_string()] {
+        for host in ["no-such-host.invalid:9092", "nor-this-one.invalid:9092"] {
+            assert!(
+                text.contains(&format!("{host}: cannot resolve the host")),
+                "{text}"
+            );
+        }
+    }
 }
