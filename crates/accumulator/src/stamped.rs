@@ -229,6 +229,11 @@ impl StampedBatch {
             .map(|base| base.advanced_by(self.record_count().saturating_sub(1)))
     }
 
+    /// How its records are compressed; not at all when that made them no shorter.
+    pub fn compression(&self) -> Compression {
+        self.contents.attributes.compression().unwrap_or_default()
+    }
+
     /// How often the batch was put back into its queue (0 on the first send).
     pub fn attempts(&self) -> u32 {
         self.attempts

@@ -9,6 +9,7 @@ use kommit_network::{
     BrokerAddress, ConnectionId, LeaderHint, Outcome, ProduceEnvelope, Sent, VersionLimits,
 };
 use kommit_protocol::api::ApiKey;
+use kommit_protocol::batch::Compression;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::frame::decode_message;
 use kommit_protocol::messages::{
@@ -27,6 +28,9 @@ use crate::gate::{batch_id, stamp_of};
 use crate::pace::FirstAnswer;
 use crate::produce_outcome::{ProduceAction, Proof, Situation, produce_action, proof_of};
 use crate::producer_data::NodeBatches;
+
+/// The first version of Produce whose brokers know zstd.
+const FIRST_PRODUCE_WITH_ZSTD: i16 = 7;
 
 /// A produce request that has not been answered: its batches, and the topic ids that it was sent with (S-52).
 #[derive(Debug)]
@@ -162,13 +166,8 @@ impl SenderCore {
             transactional_id: self.config.transactional_id.clone(),
             batches: parts,
         };
+        let limits = self.produce_versions(&batches);
         let purpose = Purpose::Produce(ProduceRequest { batches, topics });
-        // S-51: a transaction of version 1 must look like one to the broker.
-        let limits = VersionLimits::from(
-            self.txn
-                .as_ref()
-                .and_then(txn::TransactionManager::max_produce_version),
-        );
         let refused = self
             .network
             .send_produce(node, &envelope, limits, purpose, now.instant);
@@ -178,6 +177,18 @@ impl SenderCore {
             self.unanswered_requests -= 1;
             // The node took no request although it was ready a moment ago: the batches go back as a retry.
             self.end_all(request, &Verdict::not_sent(), now);
+        }
+    }
+
+    /// S-51: a transaction of version 1 must look like one to the broker. S-55: older versions do not know zstd.
+    fn produce_versions(&self, batches: &[StampedBatch]) -> VersionLimits {
+        let has_zstd = batches
+            .iter()
+            .any(|batch| batch.compression() == Compression::Zstd);
+        let txn = self.txn.as_ref();
+        VersionLimits {
+            min: has_zstd.then_some(FIRST_PRODUCE_WITH_ZSTD),
+            max: txn.and_then(txn::TransactionManager::max_produce_version),
         }
     }
 
