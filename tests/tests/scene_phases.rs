@@ -70,7 +70,7 @@ fn a_graceful_close_sends_what_is_still_queued() {
     assert!(world.now() < 10 * SECOND);
 }
 
-/// S-16, P-9: from the close on no record is accepted, so nothing is appended behind the loop's back.
+/// S-16, S-18, P-9: from the close on no record is accepted, so nothing is appended behind the loop's back.
 #[test]
 fn nothing_is_appended_after_a_close() {
     let world = World::seeded(1).topic("orders", 1);

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use kommit_accumulator::SendErrorKind;
+use kommit_accumulator::{Compression, SendErrorKind};
 use kommit_broker::{ResponseMessage, Verdict};
 use kommit_protocol::api::ApiKey::{Metadata, Produce};
 use kommit_protocol::api::VersionRange;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::{ProduceResponsePartition, ProduceResponseRecordError};
-use kommit_tests::world::fault::{answer, edit, serve_then_answer};
+use kommit_sender::Phase;
+use kommit_tests::world::fault::{answer, delay, edit, serve_then_answer};
 use kommit_tests::world::{Fault, RecordOutcome, World, aborted, committed, written_at};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -24,7 +25,7 @@ fn edit_partition(change: impl Fn(&mut ProduceResponsePartition) + Send + Sync +
     })
 }
 
-/// S-64, S-70: a retriable error puts the batch back; it goes again after the back-off, with the same sequence.
+/// S-64, S-70, S-80: a retriable error puts the batch back; it goes again after the back-off, with the same sequence.
 #[test]
 fn a_retriable_error_is_retried_after_the_back_off() {
     let world = World::seeded(9).topic("orders", 1);
@@ -90,7 +91,7 @@ fn a_duplicate_is_a_success_without_offset() {
     world.expect_sent(Produce, 1);
 }
 
-/// S-66, S-71: an error that no repetition mends is told with its code, and the next record is not affected.
+/// S-66, S-71, S-73: an error that no repetition mends is told with its code, and the next record is not affected.
 #[test]
 fn an_error_that_no_repetition_mends_is_told() {
     let world = World::seeded(9).topic("orders", 1);
@@ -292,6 +293,66 @@ fn no_common_version_is_told_and_nothing_is_sent() {
         (Some(ErrorCode::UnsupportedVersion), false)
     );
     world.expect_unsent(Produce);
+}
+
+/// S-55: zstd is not sent to a broker that does not know it, and the record hears why; uncompressed it would be taken.
+#[test]
+fn zstd_is_not_sent_to_a_broker_that_does_not_know_it() {
+    for (compression, is_taken) in [(Compression::Zstd, false), (Compression::Lz4, true)] {
+        let world = World::seeded(9)
+            .topic("orders", 1)
+            .set(|settings| settings.compression = compression);
+        world.configure(|config| {
+            config
+                .version_overrides
+                .insert((None, Produce), Some(VersionRange::new(3, 6)));
+        });
+        let producer = world.plain();
+        let record = producer.send("orders", 0, &"a".repeat(1_000));
+        world.run();
+        match record.outcome() {
+            RecordOutcome::Written(_) => assert!(is_taken, "{compression:?}"),
+            told => {
+                let error = told.error();
+                assert!(!is_taken && !error.may_be_written(), "{compression:?}: {error}");
+                world.expect_unsent(Produce);
+            }
+        }
+    }
+}
+
+/// S-52: an answer is read with the topic ids that its request was sent with, whatever the metadata says by then.
+#[test]
+fn an_answer_belongs_to_the_topic_that_was_asked() {
+    let world = World::seeded(9).topic("orders", 1).topic("payments", 1);
+    let producer = world.idempotent();
+    world.rule(delay(Produce, Duration::from_secs(1)).once());
+    let record = producer.send("orders", 0, "a");
+    world.run_for(Duration::from_millis(100));
+    world.recreate_topic("orders", 1);
+    world.rule(
+        answer(Produce, ErrorCode::NotLeaderOrFollower)
+            .partition("payments", 0)
+            .once(),
+    );
+    producer.send("payments", 0, "this refreshes the metadata");
+    world.run();
+    assert_eq!(record.outcome(), written_at(0));
+    world.expect_sent(Produce, 3);
+}
+
+/// S-6: an answer that nobody can read ends neither the loop nor the producer.
+#[test]
+fn a_bad_answer_does_not_end_the_loop() {
+    let world = World::seeded(9).topic("orders", 1);
+    let producer = world.idempotent();
+    for number in 0..3 {
+        world.garble(Produce);
+        let record = producer.send("orders", 0, "a");
+        world.run();
+        assert!(matches!(record.outcome(), RecordOutcome::Written(_)), "{number}");
+    }
+    assert_eq!(producer.phase(), Phase::Running);
 }
 
 /// S-51: an old broker is spoken to in the version that it has.

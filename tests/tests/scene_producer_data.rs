@@ -257,7 +257,7 @@ fn a_flush_sends_what_lingers() {
     );
 }
 
-/// S-41 c, S-77: with one request in flight, a partition rests until its batch is answered.
+/// S-1, S-41 c, S-62, S-77: with one request in flight, a partition rests until its batch is answered.
 #[test]
 fn with_one_request_in_flight_a_partition_rests() {
     let world = World::seeded(5)
@@ -407,7 +407,7 @@ fn a_queued_batch_expires_unsent() {
     world.expect_sent(InitProducerId, 1);
 }
 
-/// S-41 e, S-43, S-44: a batch whose answer stays out is told that it may be written; S-69: its late answer changes nothing.
+/// S-41 e, S-43, S-44: a batch whose answer stays out is told that it may be written; S-67, S-69: its late answer changes nothing.
 #[test]
 fn a_batch_in_flight_expires_and_its_late_answer_changes_nothing() {
     let world = World::seeded(5)
@@ -435,6 +435,47 @@ fn a_batch_in_flight_expires_and_its_late_answer_changes_nothing() {
     world.run();
     assert_eq!(next.outcome(), written_at(1));
     assert_eq!(world.log("orders", 0), ["a", "b"]);
+}
+
+/// S-3, S-43: what is in flight expires in the order in which it was sent, each when its own time is over.
+#[test]
+fn batches_in_flight_expire_one_after_the_other() {
+    let world = World::seeded(5)
+        .topic("orders", 1)
+        .going_on_behind_gaps()
+        .batch_per_record()
+        .set(|settings| settings.delivery_timeout = 10 * SECOND);
+    let producer = world.idempotent();
+    world.rule(hold(Produce));
+    let mut records = Vec::new();
+    for value in ["a", "b", "c"] {
+        records.push(producer.send("orders", 0, value));
+        world.run_for(SECOND);
+    }
+    world.run_for(Duration::from_millis(6_500));
+    assert_eq!(records[0].outcome(), RecordOutcome::Waiting);
+    for expired in 1..=3 {
+        world.run_for(SECOND);
+        let told: Vec<_> = records
+            .iter()
+            .map(|record| record.outcome() != RecordOutcome::Waiting)
+            .collect();
+        assert_eq!(told, [true, expired >= 2, expired >= 3]);
+    }
+}
+
+/// S-44: a batch whose time is over in the moment in which it could go is not sent any more, and is known not to be written.
+#[test]
+fn a_batch_whose_time_is_over_is_not_sent() {
+    let world = World::seeded(5).topic("orders", 1).set(|settings| {
+        settings.linger = 10 * SECOND;
+        settings.delivery_timeout = 10 * SECOND;
+    });
+    let producer = world.idempotent();
+    let record = producer.send("orders", 0, "a");
+    world.run_for(11 * SECOND);
+    assert!(!record.outcome().error().may_be_written());
+    world.expect_unsent(Produce);
 }
 
 /// S-43, T-88, T-89: the late answer to a batch that expired after a retry says that it is in the log, so its sequences are known again.
@@ -531,7 +572,7 @@ fn only_an_unwritten_request_is_known_not_to_be_applied() {
     }
 }
 
-/// S-53, S-60, S-79: with acks = 0 a batch is delivered when it is written, and nobody knows where.
+/// S-19, S-53, S-60, S-79: with acks = 0 a batch is delivered when it is written, and nobody knows where.
 #[test]
 fn with_acks_none_a_record_has_no_offset() {
     let world = World::seeded(5)

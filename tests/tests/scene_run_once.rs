@@ -145,7 +145,7 @@ fn nothing_is_drained_while_a_transactional_request_is_out() {
     );
 }
 
-/// S-26: at most one transactional request is out at a time.
+/// S-26, S-34: at most one transactional request is out at a time.
 #[test]
 fn transactional_requests_go_one_after_the_other() {
     let world = World::seeded(3).topic("orders", 2).transaction_version(1);

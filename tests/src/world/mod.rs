@@ -129,6 +129,16 @@ impl World {
         self.state.borrow_mut().create_topic(name, partitions);
     }
 
+    /// Deletes a topic and creates it anew, with another id.
+    pub fn recreate_topic(&self, name: &str, partitions: u32) {
+        let mut state = self.state.borrow_mut();
+        state
+            .broker_mut()
+            .delete_topic(name)
+            .expect("a topic that exists");
+        state.create_topic(name, partitions);
+    }
+
     /// Changes the settings of the broker.
     pub fn configure(&self, change: impl FnOnce(&mut BrokerConfig)) {
         self.state.borrow_mut().broker_mut().configure(change);
