@@ -151,7 +151,7 @@ mod tests {
 
     const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
 
-    /// C-1 … C-51: the page says what the code does. Run with `UPDATE_GOLDEN=1` to print it anew.
+    /// The page says what the code does. Run with `UPDATE_GOLDEN=1` to print it anew.
     #[test]
     fn the_page_of_all_keys_is_up_to_date() {
         let page = ProducerConfig::documentation();

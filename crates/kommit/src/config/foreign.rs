@@ -45,7 +45,7 @@ const BY_NAME: &[(&str, Foreign)] = &[
     ("group.instance.id", Only(&[], CONSUMER)),
     (
         "interceptor.classes",
-        WithoutMeaning("it names Java classes, and interceptors are not there yet"),
+        WithoutMeaning("it names Java classes; call what they do around send"),
     ),
     ("key.serializer", WithoutMeaning(BYTES)),
     (

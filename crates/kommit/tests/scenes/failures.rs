@@ -68,7 +68,7 @@ async fn a_commit_does_not_succeed_without_its_records() {
     }
 }
 
-/// T-84, D-9: once a record has failed, no further one is taken.
+/// P-54, T-84, D-9: once a record has failed, no further one is taken.
 #[tokio::test]
 async fn a_condemned_transaction_takes_no_more_records() {
     let stage = Stage::set().await;

@@ -184,7 +184,7 @@ async fn the_transactional_id_belongs_to_one_kind_of_producer() {
     );
 }
 
-/// P-15, T-84: a record that is refused before it is in a batch condemns its transaction.
+/// P-15, P-20, T-84: a record that is refused before it is in a batch condemns its transaction.
 #[tokio::test]
 async fn a_refused_record_condemns_its_transaction() {
     let stage = Stage::set().await;
