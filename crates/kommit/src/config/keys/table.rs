@@ -74,7 +74,7 @@ pub(super) const TABLE: &[Row] = &[
     row(K::BatchSize, "batch.size", bytes(16_384, 0, I32),
         "the size that a batch is filled to; 0 is 1, which sends each record alone", ""),
     row(K::BufferMemory, "buffer.memory", bytes(33_554_432, 0, I64),
-        "the memory of all batches; a `send` waits when it is used up", "a hard bound: the parts of a split batch count as well"),
+        "the memory of all batches; a `send` waits when it is used up", "a hard bound: the parts of a split batch count as well; with compression, a batch that fills takes up to four times `batch.size`"),
     row(K::MaxBlock, "max.block.ms", millis(60_000, 0, I64),
         "how long `send` waits for metadata and memory together, and a transactional call for its answer", ""),
     row(K::MaxRequestSize, "max.request.size", bytes(1_048_576, 0, I32),
