@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kommit_protocol::batch::{
     Attributes, BatchError, BatchView, Compression, HEADER_LEN, HeaderFields, HeaderRef, RecordFields,
-    RecordView, batch_upper_bound, put_record, record_len, records_crc, write_header,
+    RecordView, put_record, record_len, records_crc, write_header,
 };
 use kommit_protocol::compression::decompress;
 use kommit_protocol::time::Instant;
@@ -84,27 +84,8 @@ fn cuts_of(whole: &StampedBatch, batch_size: usize) -> Result<Vec<Cut>, BatchErr
             return Ok(cuts);
         }
     }
-    let (largest, expanded) = measure(whole)?;
-    let cuts = cut(whole, largest.max(whole.size() / 2))?;
-    if cuts.len() > 1 {
-        return Ok(cuts);
-    }
-    // One record outweighs all others together, or the records were compressed to less than half.
-    cut(whole, expanded / 2)
-}
-
-/// The upper bound of the largest record's batch, and the size of the whole without compression.
-fn measure(whole: &StampedBatch) -> Result<(usize, usize), BatchError> {
-    let view = BatchView::parse(&whole.bytes())?;
-    let (mut largest, mut expanded) = (0, HEADER_LEN);
-    for record in view.records(whole.expanded_limit())? {
-        let record = record?;
-        let headers = header_refs(&record);
-        let (key, value) = (record.key.as_deref(), record.value.as_deref());
-        largest = largest.max(batch_upper_bound(key, value, &headers));
-        expanded += record_len(&fields(&view, &record, &headers, 0));
-    }
-    Ok((largest, expanded))
+    // Less than the whole, even when the largest record outweighs all others together.
+    cut(whole, (HEADER_LEN + whole.largest_record()).max(whole.size() / 2))
 }
 
 /// Fills parts of at most `target` bytes in the order of the records.
