@@ -1,12 +1,19 @@
 //! Waiting for metadata: it ends as soon as it is known that none can be had.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
 
-use kommit::{ConnectError, Producer, Record, SendErrorKind, TransactionalProducer};
+use kommit::{
+    BrokerAddress, ConnectError, Connector, Producer, Record, SendErrorKind, TransactionalProducer,
+};
+use kommit_network::io::{BoxedRead, BoxedWrite};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::frame::{decode_request_header, encode_response};
 use kommit_protocol::messages::{ApiVersionsResponse, ApiVersionsResponseApi};
 use kommit_protocol::wire::Reader;
+use kommit_sender::SystemClock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -71,15 +78,36 @@ async fn a_wait_for_metadata_that_cannot_be_had_ends() {
     task.abort();
 }
 
+/// A name service that knows nobody. A real one may take as long as this scene to say so.
+struct NobodyIsKnown;
+
+impl Connector for NobodyIsKnown {
+    fn connect<'s, 'a, 'f>(
+        &'s self,
+        _address: &'a BrokerAddress,
+    ) -> Pin<Box<dyn Future<Output = io::Result<(BoxedRead, BoxedWrite)>> + Send + 'f>>
+    where
+        's: 'f,
+        'a: 'f,
+        Self: 'f,
+    {
+        let unknown = io::Error::new(io::ErrorKind::NotFound, "cannot resolve the host");
+        Box::pin(std::future::ready(Err(unknown)))
+    }
+}
+
 /// N-18: when no bootstrap host can be resolved, nobody waits for `max.block.ms`: a connect finds the setting wrong, and a send fails.
 #[tokio::test]
 async fn hosts_that_nobody_knows_are_told_at_once() {
     let keys = [("max.block.ms", "60000")];
     let servers = "no-such-host.invalid:9092,nor-this-one.invalid:9092";
-    let producer = Producer::new(config(servers, &keys)).expect("nothing is connected yet");
+    let connector = || Arc::new(NobodyIsKnown);
+    let clock = || Arc::new(SystemClock::start());
+    let producer = Producer::with_connector(config(servers, &keys), connector(), clock()).expect("legal");
     let send = tokio::time::timeout(LONG, producer.send(Record::new(TOPIC).value("v")));
     let sent = send.await.expect("before max.block.ms").expect_err("no broker");
-    let connect = TransactionalProducer::connect(config(servers, &[keys[0], ("transactional.id", "t")]));
+    let named = config(servers, &[keys[0], ("transactional.id", "t")]);
+    let connect = TransactionalProducer::connect_with(named, connector(), clock());
     let connected = tokio::time::timeout(LONG, connect)
         .await
         .expect("before max.block.ms");
