@@ -107,6 +107,46 @@ fn an_upgrade_in_the_middle_of_a_transaction_counts_from_the_next_one() {
     assert_eq!(world.committed("orders", 0), ["a"]);
 }
 
+/// R10, T-29 … T-33: a cluster that changes its version between transactions, in either direction, finds each of them whole, in one flavour from
+/// begin to end, and the last ones in the new one.
+#[test]
+fn each_transaction_has_one_version_whichever_way_the_cluster_goes() {
+    for (from, to, last_end) in [(1, 2, 5), (2, 1, 4)] {
+        let mut world = World::seeded(11).topic("orders", 1).transaction_version(from);
+        let producer = world.transactional("t-1");
+        let mut expected = Vec::new();
+        for number in 0..5 {
+            if number == 2 {
+                world = world.transaction_version(to);
+                world.cut(1);
+            }
+            producer.begin();
+            producer.send("orders", 0, &number.to_string());
+            world.run();
+            let commits = number != 3;
+            let end = if commits {
+                producer.commit()
+            } else {
+                producer.abort()
+            };
+            world.run();
+            assert_eq!(end.outcome(), if commits { committed() } else { aborted() });
+            expected.extend(commits.then(|| number.to_string()));
+            assert_eq!(world.committed("orders", 0), expected, "{from} to {to}");
+        }
+        let ends = world.sent(EndTxn);
+        assert_eq!((ends.len(), ends[4].version), (5, last_end), "{from} to {to}");
+        let produced = world.sent(Produce);
+        for (batch, end) in produced.iter().zip(&ends) {
+            assert_eq!(
+                batch.version >= 12,
+                end.version >= 5,
+                "one flavour from begin to end"
+            );
+        }
+    }
+}
+
 /// P-28, H16: a transaction in which nothing was sent ends without a request.
 #[test]
 fn an_empty_transaction_ends_without_a_request() {
