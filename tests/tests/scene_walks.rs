@@ -1,4 +1,5 @@
-//! Long walks: a producer works while chance breaks connections, loses answers and moves leaders. Whatever happens, the promises hold.
+//! Long walks: a producer works while chance breaks connections, loses answers and moves leaders. Whatever happens, the promises hold:
+//! what each walk says itself, and the audit of everything that happened.
 
 use std::time::Duration;
 
@@ -107,7 +108,7 @@ fn an_idempotent_producer_writes_each_record_once_and_in_order() {
             sent.extend(send_some(&producer, &mut dice, &mut next));
             world.run_for(MILLI * u32::try_from(dice.below(400)).expect("small"));
         }
-        world.run_for(120 * SECOND);
+        world.audit();
         for partition in 0..PARTITIONS {
             let expected: Vec<String> = sent
                 .iter()
@@ -183,7 +184,7 @@ fn batches_are_split_while_things_go_wrong() {
             }
             world.run_for(MILLI * u32::try_from(dice.below(300)).expect("small"));
         }
-        world.run_for(120 * SECOND);
+        world.audit();
         for partition in 0..PARTITIONS {
             let own: Vec<_> = sent.iter().filter(|it| it.0 == partition).cloned().collect();
             let broken = broken_promises(&world.log("orders", partition), &own);
@@ -245,7 +246,7 @@ fn transactions(seed: u64, version: u8) {
             committed.append(&mut sent);
         }
     }
-    world.run_for(120 * SECOND);
+    world.audit();
     for partition in 0..PARTITIONS {
         let expected: Vec<String> = committed
             .iter()

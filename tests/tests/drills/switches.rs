@@ -93,7 +93,7 @@ fn without_r10_a_transaction_has_two_versions() {
 /// R12: a commit succeeds without one of its records.
 #[test]
 fn without_r12_a_commit_succeeds_without_a_record() {
-    fails_without(HazardRule::R12, ends::expire_then_commit, "I7");
+    fails_without(HazardRule::R12, ends::expire_then_commit, "Committed");
 }
 
 /// R13: refused offsets are tried again.
