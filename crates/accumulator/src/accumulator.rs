@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use dashmap::DashMap;
+use kommit_protocol::batch::HEADER_LEN;
 use kommit_protocol::time::Now;
 use kommit_protocol::units::{PartitionId, PartitionIndex};
 use thiserror::Error;
@@ -172,6 +173,7 @@ impl Accumulator {
             batch_size: self.config.batch_size,
             compression: self.config.compression,
             transaction,
+            record_bound: bound - HEADER_LEN,
             now,
         };
         for _switch in 0..FOLLOWED_SWITCHES {
@@ -230,6 +232,7 @@ impl Accumulator {
         self.topics.get(name).map(|topic| Arc::clone(&topic))
     }
 
+    #[inline]
     fn bound_of(&self, record: &RecordRef<'_>) -> Result<usize, AppendRefusal> {
         let size = record.batch_upper_bound();
         let limit = self.config.max_request_size.min(self.config.buffer_memory);
@@ -240,6 +243,7 @@ impl Accumulator {
         }
     }
 
+    #[inline]
     fn append_once(
         &self,
         destination: &Destination<'_>,
@@ -258,6 +262,7 @@ impl Accumulator {
         self.follow_up(queue, appended)
     }
 
+    #[inline]
     fn append_sticky(
         &self,
         topic: &TopicQueues,
@@ -309,14 +314,16 @@ impl Accumulator {
     }
 
     /// What an append leaves to be done outside of the queue's lock.
+    #[inline]
     fn follow_up(&self, queue: &Arc<PartitionQueue>, appended: Appended) -> Result<Delivery, NotAppended> {
         if let Some(full) = appended.closing {
-            self.close_batch(queue, full);
+            self.close_batch(queue, *full);
         }
         self.ring_if(queue, appended.ring);
         appended.result
     }
 
+    #[cold]
     fn close_batch(&self, queue: &Arc<PartitionQueue>, full: OpenBatch) {
         let ring = queue.put_closed(full.close(self.config.codec()));
         self.ring_if(queue, ring);
@@ -324,9 +331,14 @@ impl Accumulator {
 
     fn ring_if(&self, queue: &Arc<PartitionQueue>, ring: Ring) {
         if ring == Ring::Needed {
-            queue.index_or(|| PartitionIndex(self.next_index.fetch_add(1, Ordering::Relaxed)));
-            self.doorbell.ring_for(queue);
+            self.ring_for(queue);
         }
+    }
+
+    #[cold]
+    fn ring_for(&self, queue: &Arc<PartitionQueue>) {
+        queue.index_or(|| PartitionIndex(self.next_index.fetch_add(1, Ordering::Relaxed)));
+        self.doorbell.ring_for(queue);
     }
 }
 

@@ -31,6 +31,7 @@ pub struct RecordRef<'a> {
 
 impl RecordRef<'_> {
     /// The largest size that a batch of this record alone can have.
+    #[inline]
     pub fn batch_upper_bound(&self) -> usize {
         batch::batch_upper_bound(self.key, self.value, self.headers)
     }
@@ -73,8 +74,15 @@ impl OpenBatch {
         }
     }
 
-    /// Writes the record into the page; `None`, and nothing changed, when there is no room.
-    pub(crate) fn append(&mut self, record: &RecordRef<'_>, timestamp: Timestamp) -> Option<Delivery> {
+    /// Writes the record into the page; `None`, and nothing changed, when there is no room. `bound` is the record's largest length,
+    /// which is what almost every record is judged by: its exact one takes longer to find.
+    #[inline]
+    pub(crate) fn append(
+        &mut self,
+        record: &RecordRef<'_>,
+        bound: usize,
+        timestamp: Timestamp,
+    ) -> Option<Delivery> {
         let fields = RecordFields {
             offset_delta: i32::try_from(self.records).ok()?,
             timestamp_delta: timestamp.0.checked_sub(self.base_timestamp.0)?,
@@ -82,10 +90,7 @@ impl OpenBatch {
             value: record.value,
             headers: record.headers,
         };
-        let length = record_len(&fields);
-        // The estimate knows nothing of a record that has not been written: it counts in full.
-        let fits_batch = self.records == 0 || self.size() + length <= self.sizing.batch_size;
-        if !fits_batch || self.written() + length > self.page.size() {
+        if !self.has_room(bound) && !self.has_room(record_len(&fields)) {
             return None;
         }
         put_record(self.page.buffer_mut(), &fields);
@@ -93,12 +98,15 @@ impl OpenBatch {
         self.records += 1;
         self.largest_record = self.largest_record.max(length);
         self.max_timestamp = self.max_timestamp.max(timestamp);
-        let facts = RecordFacts {
-            timestamp,
-            key_size: record.key.map(<[u8]>::len),
-            value_size: record.value.map(<[u8]>::len),
-        };
+        let facts = RecordFacts::of(record.key, record.value, timestamp);
         Some(Delivery::new(Arc::clone(self.promise.completion()), index, facts))
+    }
+
+    #[inline]
+    fn has_room(&self, length: usize) -> bool {
+        // The estimate knows nothing of a record that has not been written: it counts in full.
+        let fits_batch = self.records == 0 || self.size() + length <= self.sizing.batch_size;
+        fits_batch && self.written() + length <= self.page.size()
     }
 
     /// there is no room for any other record.

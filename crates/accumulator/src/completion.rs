@@ -7,6 +7,7 @@
 //! nobody outside of this file ever sees that a batch was split.
 
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -167,7 +168,7 @@ impl BatchCompletion {
     pub(crate) fn watch(self: &Arc<Self>) -> BatchWatch {
         BatchWatch {
             waiting: vec![Arc::clone(self)],
-            place: None,
+            place: Seat::default(),
         }
     }
 
@@ -184,7 +185,7 @@ impl BatchCompletion {
     ///
     /// The list never holds more entries than there are deliveries and watches: the last entry is shared when it is the same task's,
     /// and an entry that nobody shares is replaced in place.
-    fn poll(&self, place: &mut Option<usize>, context: &Context<'_>) -> Poll<&BatchOutcome> {
+    fn poll(&self, place: &mut Seat, context: &Context<'_>) -> Poll<&BatchOutcome> {
         if let Some(outcome) = self.outcome.get() {
             return Poll::Ready(outcome);
         }
@@ -208,8 +209,8 @@ impl BatchCompletion {
 }
 
 /// Makes sure that `waker` is among the waiters, and returns the one that it replaced.
-fn register(waiters: &mut Vec<Waiter>, place: &mut Option<usize>, waker: &Waker) -> Option<Waker> {
-    if let Some(own) = place.and_then(|position| waiters.get_mut(position)) {
+fn register(waiters: &mut Vec<Waiter>, place: &mut Seat, waker: &Waker) -> Option<Waker> {
+    if let Some(own) = place.position().and_then(|position| waiters.get_mut(position)) {
         if own.waker.will_wake(waker) {
             return None;
         }
@@ -225,7 +226,7 @@ fn register(waiters: &mut Vec<Waiter>, place: &mut Option<usize>, waker: &Waker)
             sharers: 1,
         }),
     }
-    *place = Some(waiters.len() - 1);
+    *place = Seat::at(waiters.len() - 1);
     None
 }
 
@@ -267,9 +268,49 @@ impl Drop for Promise {
 /// What was known of a record when it was appended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordFacts {
-    pub(crate) timestamp: Timestamp,
-    pub(crate) key_size: Option<usize>,
-    pub(crate) value_size: Option<usize>,
+    timestamp: Timestamp,
+    key: FieldSize,
+    value: FieldSize,
+}
+
+impl RecordFacts {
+    pub(crate) fn of(key: Option<&[u8]>, value: Option<&[u8]>, timestamp: Timestamp) -> Self {
+        Self {
+            timestamp,
+            key: FieldSize::of(key),
+            value: FieldSize::of(value),
+        }
+    }
+}
+
+/// The size of a key or value that may be absent, in four bytes: an application keeps many deliveries. Holds size + 1; no record is larger than
+/// 31 bits can say.
+#[derive(Clone, Copy, Debug)]
+struct FieldSize(Option<NonZeroU32>);
+
+impl FieldSize {
+    fn of(field: Option<&[u8]>) -> Self {
+        let above = |field: &[u8]| u32::try_from(field.len() + 1).ok().and_then(NonZeroU32::new);
+        Self(field.and_then(above))
+    }
+
+    fn bytes(self) -> Option<usize> {
+        self.0.map(|above| above.get() as usize - 1)
+    }
+}
+
+/// An entry among the waiters, once there is one: its position + 1, in four bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seat(Option<NonZeroU32>);
+
+impl Seat {
+    fn at(position: usize) -> Self {
+        Self(u32::try_from(position + 1).ok().and_then(NonZeroU32::new))
+    }
+
+    fn position(self) -> Option<usize> {
+        self.0.map(|above| above.get() as usize - 1)
+    }
 }
 
 /// A record on its way: a future of its metadata or its error.
@@ -284,7 +325,7 @@ pub struct Delivery {
     completion: Arc<BatchCompletion>,
     index: u32,
     facts: RecordFacts,
-    place: Option<usize>,
+    place: Seat,
 }
 
 impl Delivery {
@@ -293,7 +334,7 @@ impl Delivery {
             completion,
             index,
             facts,
-            place: None,
+            place: Seat::default(),
         }
     }
 
@@ -339,8 +380,8 @@ impl Delivery {
             topic_partition: self.completion.topic_partition.clone(),
             offset: base_offset.map(|base| base.plus(u64::from(index))),
             timestamp: log_append_time.unwrap_or(self.facts.timestamp),
-            serialized_key_size: self.facts.key_size,
-            serialized_value_size: self.facts.value_size,
+            serialized_key_size: self.facts.key.bytes(),
+            serialized_value_size: self.facts.value.bytes(),
         }
     }
 }
@@ -365,7 +406,7 @@ impl Future for Delivery {
             // from now on the record belongs to its part.
             this.completion = Arc::clone(part);
             this.index = index;
-            this.place = None;
+            this.place = Seat::default();
         }
     }
 }
@@ -379,7 +420,7 @@ impl Future for Delivery {
 pub struct BatchWatch {
     /// The batch, or those of its parts that have not been seen done; the last one is waited for.
     waiting: Vec<Arc<BatchCompletion>>,
-    place: Option<usize>,
+    place: Seat,
 }
 
 impl BatchWatch {
@@ -405,7 +446,7 @@ impl Future for BatchWatch {
                 }
                 Poll::Ready(BatchOutcome::Written { .. } | BatchOutcome::Failed(_)) => {}
             }
-            this.place = None;
+            this.place = Seat::default();
         }
         Poll::Ready(())
     }
@@ -459,11 +500,7 @@ mod tests {
     }
 
     fn delivery(promise: &Promise, index: u32) -> Delivery {
-        let facts = RecordFacts {
-            timestamp: Timestamp(70),
-            key_size: None,
-            value_size: Some(1),
-        };
+        let facts = RecordFacts::of(None, Some(b"v"), Timestamp(70));
         Delivery::new(Arc::clone(promise.completion()), index, facts)
     }
 

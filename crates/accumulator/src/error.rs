@@ -131,10 +131,15 @@ impl fmt::Display for Progress {
     }
 }
 
-/// A record was not delivered. Cheap to clone.
+/// A record was not delivered. Cheap to clone, and one word long, since every record's result has room for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SendError {
+    facts: Arc<Facts>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Facts {
     kind: SendErrorKind,
     fate: Fate,
     consequence: Consequence,
@@ -146,60 +151,66 @@ impl SendError {
     /// An error whose record is certainly not in the log and that has no consequence for the producer.
     pub fn new(kind: SendErrorKind) -> Self {
         Self {
-            kind,
-            fate: Fate::NotWritten,
-            consequence: Consequence::None,
-            topic_partition: None,
-            message: None,
+            facts: Arc::new(Facts {
+                kind,
+                fate: Fate::NotWritten,
+                consequence: Consequence::None,
+                topic_partition: None,
+                message: None,
+            }),
         }
     }
 
     /// The same error with this fate.
     #[must_use]
     pub fn with_fate(mut self, fate: Fate) -> Self {
-        self.fate = fate;
+        self.facts_mut().fate = fate;
         self
     }
 
     /// The same error with this consequence for the producer.
     #[must_use]
     pub fn with_consequence(mut self, consequence: Consequence) -> Self {
-        self.consequence = consequence;
+        self.facts_mut().consequence = consequence;
         self
     }
 
     /// The same error, naming the partition.
     #[must_use]
     pub fn at(mut self, topic_partition: TopicPartition) -> Self {
-        self.topic_partition = Some(topic_partition);
+        self.facts_mut().topic_partition = Some(topic_partition);
         self
     }
 
     /// The same error with the broker's own words (S-71).
     #[must_use]
     pub fn with_message(mut self, message: impl Into<Arc<str>>) -> Self {
-        self.message = Some(message.into());
+        self.facts_mut().message = Some(message.into());
         self
+    }
+
+    fn facts_mut(&mut self) -> &mut Facts {
+        Arc::make_mut(&mut self.facts)
     }
 
     /// Why the record was not delivered.
     pub fn kind(&self) -> &SendErrorKind {
-        &self.kind
+        &self.facts.kind
     }
 
     /// Whether the record is in the log.
     pub fn fate(&self) -> Fate {
-        self.fate
+        self.facts.fate
     }
 
     /// Where the record was to go, when that was known.
     pub fn topic_partition(&self) -> Option<&TopicPartition> {
-        self.topic_partition.as_ref()
+        self.facts.topic_partition.as_ref()
     }
 
     /// The broker's code, when a broker refused the record.
     pub fn code(&self) -> Option<ErrorCode> {
-        match self.kind {
+        match self.facts.kind {
             SendErrorKind::Broker(code) => Some(code),
             _ => None,
         }
@@ -207,7 +218,7 @@ impl SendError {
 
     /// Whether the same record might be delivered when it is sent again (Annex A).
     pub fn is_retriable(&self) -> bool {
-        match self.kind {
+        match self.facts.kind {
             SendErrorKind::Broker(code) => code.is_retriable(),
             SendErrorKind::Disconnected
             | SendErrorKind::RequestTimedOut
@@ -228,27 +239,27 @@ impl SendError {
 
     /// Whether the record's transaction can only be aborted now.
     pub fn requires_abort(&self) -> bool {
-        self.consequence == Consequence::MustAbort
+        self.facts.consequence == Consequence::MustAbort
     }
 
     /// Whether the producer cannot be used any more.
     pub fn is_fatal(&self) -> bool {
-        self.consequence == Consequence::Fatal
+        self.facts.consequence == Consequence::Fatal
     }
 
     /// Whether the record may be in the log in spite of the error.
     pub fn may_be_written(&self) -> bool {
-        self.fate != Fate::NotWritten
+        self.facts.fate != Fate::NotWritten
     }
 }
 
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(topic_partition) = &self.topic_partition {
+        if let Some(topic_partition) = &self.facts.topic_partition {
             write!(f, "{topic_partition}: ")?;
         }
-        self.kind.fmt(f)?;
-        if let Some(message) = &self.message {
+        self.facts.kind.fmt(f)?;
+        if let Some(message) = &self.facts.message {
             write!(f, " ({message})")?;
         }
         if self.may_be_written() {

@@ -68,7 +68,8 @@ pub(crate) enum Ring {
 pub(crate) struct Appended {
     pub(crate) result: Result<Delivery, NotAppended>,
     /// A batch that has become full: to be closed by the caller and put back.
-    pub(crate) closing: Option<OpenBatch>,
+    /// Boxed, so that what every append returns stays small.
+    pub(crate) closing: Option<Box<OpenBatch>>,
     pub(crate) ring: Ring,
     /// By how much the queue's batches grew.
     pub(crate) grown_by: usize,
@@ -101,6 +102,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) batch_size: usize,
     pub(crate) compression: Compression,
     pub(crate) transaction: Option<TransactionNumber>,
+    /// The largest length that the record can have.
+    pub(crate) record_bound: usize,
     pub(crate) now: Now,
 }
 
@@ -197,6 +200,7 @@ impl PartitionQueue {
     }
 
     /// Writes a record into the open batch, or into a new one on `page`. `may_stay` is asked whether this is still the right partition.
+    #[inline]
     pub(crate) fn append(
         &self,
         record: &RecordRef<'_>,
@@ -314,6 +318,7 @@ pub(crate) enum NotTaken {
 }
 
 impl QueueState {
+    #[inline]
     fn append(
         &mut self,
         queue: &PartitionQueue,
@@ -325,7 +330,7 @@ impl QueueState {
         let timestamp = record.timestamp.unwrap_or(entry.now.wall);
         if let Some(open) = &mut self.open {
             let before = open.size();
-            if let Some(delivery) = open.append(record, timestamp) {
+            if let Some(delivery) = open.append(record, entry.record_bound, timestamp) {
                 appended.grown_by = open.size() - before;
                 appended.result = Ok(delivery);
                 if open.is_full() {
@@ -357,7 +362,7 @@ impl QueueState {
             ratio: Arc::clone(&queue.ratio),
         };
         let mut open = OpenBatch::new(promise, own, sizing, timestamp, entry.now.instant);
-        let first = open.append(record, timestamp);
+        let first = open.append(record, entry.record_bound, timestamp);
         appended.result = Ok(first.expect("a page has room for the record that it was brought for"));
         appended.grown_by = open.size();
         // Even a full one: the caller may have another batch to close already. The next append or the core closes it.
@@ -366,14 +371,14 @@ impl QueueState {
     }
 
     /// Moves the open batch out and keeps its place.
-    fn keep_place(&mut self) -> Option<OpenBatch> {
+    fn keep_place(&mut self) -> Option<Box<OpenBatch>> {
         let open = self.open.take()?;
         let completion = Arc::clone(open.completion());
         self.full.push_back(FullBatch::Closing {
             completion,
             doom: None,
         });
-        Some(open)
+        Some(Box::new(open))
     }
 
     /// Gives up the place of a batch that was aborted while it was being closed, and returns what it was aborted with.
@@ -520,6 +525,7 @@ mod tests {
                 batch_size: 100,
                 compression: Compression::None,
                 transaction: None,
+                record_bound: 100,
                 now,
             };
             let record = RecordRef {
