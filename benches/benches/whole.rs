@@ -90,8 +90,9 @@ async fn send_all(options: &Options) -> Measurement {
         .build()
         .expect("legal settings");
     let producer = Producer::new(config).expect("a producer");
-    let (topic, payload) = (options.text("topic", ""), options.payload());
-    let record = Record::new(&topic).value(&payload);
+    let topic = producer.topic(&options.text("topic", "")).await.expect("a topic");
+    let payload = options.payload();
+    let record = Record::to(&topic).value(&payload);
     for partition in 0..options.number("partitions", 1) as i32 {
         let sent = producer.send(record.partition(partition)).await.expect("room");
         sent.await.expect("written");

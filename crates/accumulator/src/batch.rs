@@ -93,7 +93,7 @@ impl OpenBatch {
         if !self.has_room(bound) && !self.has_room(record_len(&fields)) {
             return None;
         }
-        put_record(self.page.buffer_mut(), &fields);
+        let length = put_record(self.page.buffer_mut(), &fields);
         let index = self.records;
         self.records += 1;
         self.largest_record = self.largest_record.max(length);

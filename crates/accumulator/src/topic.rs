@@ -32,6 +32,8 @@ pub struct TopicQueues {
 struct TopicChoices {
     sticky: Sticky,
     random: SharedRandom,
+    /// The most partitions that any handle has.
+    partitions: AtomicU32,
     round_robin: AtomicU32,
     ratio: Arc<CompressionRatio>,
 }
@@ -58,6 +60,7 @@ impl TopicQueues {
         let choices = TopicChoices {
             sticky: Sticky::default(),
             random: SharedRandom::seeded(seed),
+            partitions: AtomicU32::new(0),
             round_robin: AtomicU32::new(0),
             ratio: Arc::default(),
         };
@@ -77,6 +80,9 @@ impl TopicQueues {
             Arc::new(queue)
         });
         let queues = self.queues.iter().cloned().chain(added).collect();
+        self.choices
+            .partitions
+            .fetch_max(partition_count, Ordering::Relaxed);
         Self {
             name: Arc::clone(&self.name),
             queues,
@@ -92,6 +98,11 @@ impl TopicQueues {
     /// How many partitions this handle knows.
     pub fn partition_count(&self) -> u32 {
         u32::try_from(self.queues.len()).expect("partitions are numbered in 31 bits")
+    }
+
+    /// Whether another handle knows more partitions.
+    pub fn is_outgrown(&self) -> bool {
+        self.choices.partitions.load(Ordering::Relaxed) as usize > self.queues.len()
     }
 
     /// Tells which partitions have a leader, for the choices that prefer those. To be called with every new metadata snapshot.

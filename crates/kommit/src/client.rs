@@ -2,18 +2,18 @@
 
 mod metadata;
 
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kommit_accumulator::{
-    AccumulatorConfig, AppendRefusal, Consequence, Delivery, Destination, GateReason, GateState, HeaderRef,
-    Page, PoolRefusal, RecordRef, SendError, SendErrorKind, TopicQueues, TransactionNumber,
+    AccumulatorConfig, AppendRefusal, Consequence, Delivery, Destination, GateReason, GateState, Page,
+    PoolRefusal, SendError, SendErrorKind, TopicQueues, TransactionNumber,
 };
 use kommit_network::NetworkConfig;
 use kommit_network::io::{Connector, TcpConnector};
 use kommit_protocol::backoff::Backoff;
 use kommit_protocol::time::Instant;
-use kommit_protocol::units::PartitionId;
 use kommit_sender::{
     Clock, Command, Order, Parts, PendingReply, Reply, SenderConfig, SenderGone, SenderHandle, SystemClock,
 };
@@ -24,7 +24,8 @@ use crate::ProducerConfig;
 use crate::config::Acks;
 use crate::error::{CloseError, TrySendError};
 use crate::metrics::{Calls, Metrics, Spent};
-use crate::record::{Header, Record};
+use crate::record::{Record, TopicRef};
+use crate::topic::Topic;
 
 use metadata::has_place;
 
@@ -41,32 +42,19 @@ pub(crate) struct Client {
     calls: Arc<Calls>,
 }
 
-/// A record's bytes in the form of the accumulator.
-struct Parcel<'a> {
-    partition: Option<PartitionId>,
-    headers: Vec<HeaderRef<'a>>,
-    record: Record<'a>,
+/// The queues of a record's topic: kept by the application, or looked up by name.
+enum KnownTopic<'a> {
+    Kept(&'a TopicQueues),
+    Found(Arc<TopicQueues>),
 }
 
-impl<'a> Parcel<'a> {
-    fn of(record: Record<'a>) -> Self {
-        let header = |header: &Header<'a>| HeaderRef {
-            key: header.key,
-            value: header.value,
-        };
-        Self {
-            partition: record.partition,
-            headers: record.headers.iter().map(header).collect(),
-            record,
-        }
-    }
+impl Deref for KnownTopic<'_> {
+    type Target = TopicQueues;
 
-    fn bytes(&self) -> RecordRef<'_> {
-        RecordRef {
-            key: self.record.key,
-            value: self.record.value,
-            headers: &self.headers,
-            timestamp: self.record.timestamp,
+    fn deref(&self) -> &TopicQueues {
+        match self {
+            KnownTopic::Kept(queues) => queues,
+            KnownTopic::Found(queues) => queues,
         }
     }
 }
@@ -193,6 +181,7 @@ impl Client {
     }
 
     /// P-11: metadata, destination, append, and memory when a new batch is needed; all within `max.block.ms`.
+    #[inline]
     pub(crate) async fn send(
         &self,
         record: Record<'_>,
@@ -202,30 +191,37 @@ impl Client {
         sent.inspect_err(|error| self.calls.refused(error))
     }
 
+    #[inline]
     async fn send_uncounted(
         &self,
         record: Record<'_>,
         transaction: Option<TransactionNumber>,
     ) -> Result<Delivery, SendError> {
         valid(&record)?;
-        if let Some(topic) = self.known_place(&record) {
-            let parcel = Parcel::of(record);
-            let mut page = None;
-            let destination = self.destination(&topic, &parcel)?;
-            return match self.append(&destination, &parcel, &mut page, transaction) {
-                Err(AppendRefusal::NeedsPage(size)) => {
-                    let deadline = self.now() + self.max_block;
-                    self.append_waiting(&destination, &parcel, transaction, (size, deadline))
-                        .await
-                }
-                appended => appended.map_err(|refusal| refused(&refusal)),
-            };
+        let Some(topic) = self.known_place(&record) else {
+            return self.send_to_unknown(record, transaction).await;
+        };
+        let destination = self.destination(&topic, &record)?;
+        match self.append(&destination, &record, &mut None, transaction) {
+            Ok(delivery) => Ok(delivery),
+            Err(AppendRefusal::NeedsPage(size)) => {
+                let deadline = self.now() + self.max_block;
+                self.append_waiting(&destination, &record, transaction, (size, deadline))
+                    .await
+            }
+            Err(refusal) => Err(refused(&refusal)),
         }
+    }
+
+    async fn send_to_unknown(
+        &self,
+        record: Record<'_>,
+        transaction: Option<TransactionNumber>,
+    ) -> Result<Delivery, SendError> {
         let deadline = self.now() + self.max_block;
         let topic = self.topic(record.topic(), record.partition, deadline).await?;
-        let parcel = Parcel::of(record);
-        let destination = self.destination(&topic, &parcel)?;
-        self.append_waiting(&destination, &parcel, transaction, (0, deadline))
+        let destination = self.destination(&topic, &record)?;
+        self.append_waiting(&destination, &record, transaction, (0, deadline))
             .await
     }
 
@@ -253,11 +249,10 @@ impl Client {
             let _gone = self.ask_for(record.topic());
             return Err(TrySendError::TopicNotReady(record));
         };
-        let parcel = Parcel::of(record);
-        let destination = self.destination(&topic, &parcel)?;
+        let destination = self.destination(&topic, &record)?;
         let mut page = None;
         loop {
-            match self.append(&destination, &parcel, &mut page, transaction) {
+            match self.append(&destination, &record, &mut page, transaction) {
                 Err(AppendRefusal::NeedsPage(size)) => match self.handle.accumulator().try_page(size) {
                     Ok(free) => page = Some(free),
                     Err(PoolRefusal::Closed) => return Err(closed().into()),
@@ -269,50 +264,70 @@ impl Client {
         }
     }
 
+    /// A topic to keep at hand, as soon as the metadata has it.
+    pub(crate) async fn kept_topic(&self, name: &str) -> Result<Topic, SendError> {
+        let deadline = self.now() + self.max_block;
+        let queues = self.topic(name, None, deadline).await?;
+        Ok(Topic::new(queues, self.handle.accumulator()))
+    }
+
     /// The topic's queues, when they are known and have the partition that the record names.
-    fn known_place(&self, record: &Record<'_>) -> Option<Arc<TopicQueues>> {
-        self.known_topic(record.topic())
+    #[inline]
+    fn known_place<'r>(&self, record: &Record<'r>) -> Option<KnownTopic<'r>> {
+        self.queues_of(record)
             .filter(|topic| has_place(topic.partition_count(), record.partition))
+    }
+
+    #[inline]
+    fn queues_of<'r>(&self, record: &Record<'r>) -> Option<KnownTopic<'r>> {
+        if let TopicRef::Kept(topic) = record.topic
+            && let Some(queues) = topic.queues_of(self.handle.accumulator())
+        {
+            return Some(KnownTopic::Kept(queues));
+        }
+        self.known_topic(record.topic()).map(KnownTopic::Found)
     }
 
     fn known_topic(&self, name: &str) -> Option<Arc<TopicQueues>> {
         self.handle.accumulator().known_topic(name)
     }
 
+    #[inline]
     fn destination<'t>(
         &self,
         topic: &'t TopicQueues,
-        parcel: &Parcel<'_>,
+        record: &Record<'_>,
     ) -> Result<Destination<'t>, SendError> {
-        if parcel.record.timestamp.is_some_and(|timestamp| timestamp.0 < 0) {
+        if record.timestamp.is_some_and(|timestamp| timestamp.0 < 0) {
             let problem = SendErrorKind::InvalidRecord("its timestamp is negative"); // P-10
             return Err(SendError::new(problem));
         }
         let chosen = self
             .handle
             .accumulator()
-            .destination(topic, parcel.partition, &parcel.bytes());
+            .destination(topic, record.partition, &record.bytes());
         chosen.map_err(|refusal| refused(&refusal))
     }
 
+    #[inline]
     fn append(
         &self,
         destination: &Destination<'_>,
-        parcel: &Parcel<'_>,
+        record: &Record<'_>,
         page: &mut Option<Page>,
         transaction: Option<TransactionNumber>,
     ) -> Result<Delivery, AppendRefusal> {
         let now = self.handle.clock().now();
         self.handle
             .accumulator()
-            .append(destination, &parcel.bytes(), page, transaction, now)
+            .append(destination, &record.bytes(), page, transaction, now)
     }
 
     /// waits for memory outside of every lock, once per append.
     async fn append_waiting(
         &self,
         destination: &Destination<'_>,
-        parcel: &Parcel<'_>,
+        record: &Record<'_>,
         transaction: Option<TransactionNumber>,
         (mut size, deadline): (usize, Instant),
     ) -> Result<Delivery, SendError> {
@@ -321,7 +336,7 @@ impl Client {
             if size > 0 {
                 page = Some(self.page(size, deadline).await?);
             }
-            match self.append(destination, parcel, &mut page, transaction) {
+            match self.append(destination, record, &mut page, transaction) {
                 Err(AppendRefusal::NeedsPage(needed)) => size = needed,
                 appended => return appended.map_err(|refusal| refused(&refusal)),
             }

@@ -12,6 +12,7 @@ pub mod error;
 pub mod metrics;
 mod producer;
 pub mod record;
+mod topic;
 mod transaction;
 mod transactional;
 
@@ -35,6 +36,7 @@ pub use kommit_txn_manager::{
 pub use metrics::{Metrics, MetricsSnapshot};
 pub use producer::Producer;
 pub use record::{Header, Record};
+pub use topic::Topic;
 pub use transaction::{InDoubt, MustAbort, Transaction, UnfinishedAbort};
 pub use transactional::TransactionalProducer;
 

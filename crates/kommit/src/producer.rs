@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::error::{CloseError, ConnectError, FlushError, GapError, SendError, TrySendError};
 use crate::metrics::{Metrics, Spent};
 use crate::record::Record;
+use crate::topic::Topic;
 use crate::{Clock, ConfigError, ProducerConfig};
 
 /// A producer whose records are written exactly once each, in order within a partition, across retries.
@@ -87,6 +88,7 @@ impl Producer {
     /// # Cancel safety
     ///
     /// Dropping the future before it is ready sends nothing.
+    #[inline]
     pub async fn send(&self, record: Record<'_>) -> Result<Delivery, SendError> {
         self.client.send(record, None).await
     }
@@ -177,6 +179,19 @@ impl Producer {
     /// Dropping the future changes nothing.
     pub async fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionSnapshot>, SendError> {
         self.client.partitions(topic).await
+    }
+
+    /// A handle of a topic, waiting up to `max.block.ms` for its metadata. [`Record::to`] takes it, and no record needs a look-up by name.
+    ///
+    /// # Errors
+    ///
+    /// As [`partition_count`](Producer::partition_count).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn topic(&self, name: &str) -> Result<Topic, SendError> {
+        self.client.kept_topic(name).await
     }
 
     /// How many partitions a topic has, waiting up to `max.block.ms` for its metadata (P-38).

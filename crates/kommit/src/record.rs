@@ -1,15 +1,12 @@
 //! What an application hands over: a record that borrows its bytes, because sending copies them once, into their batch.
 
+use kommit_accumulator::RecordRef;
 use kommit_protocol::units::{PartitionId, Timestamp};
 
-/// A named value beside the record's own. Order and repeated keys are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header<'a> {
-    /// The name.
-    pub key: &'a str,
-    /// The value; `None` travels as null.
-    pub value: Option<&'a [u8]>,
-}
+use crate::topic::Topic;
+
+/// A named value beside the record's own. Order and repeated keys are kept; a value of `None` travels as null.
+pub use kommit_accumulator::HeaderRef as Header;
 
 /// A record for a topic. Borrows everything; nothing is copied before [`send`](crate::Producer::send).
 ///
@@ -21,7 +18,7 @@ pub struct Header<'a> {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    topic: &'a str,
+    pub(crate) topic: TopicRef<'a>,
     pub(crate) partition: Option<PartitionId>,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
@@ -29,9 +26,25 @@ pub struct Record<'a> {
     pub(crate) timestamp: Option<Timestamp>,
 }
 
+/// A topic by its name, which is looked up for each record, or by a handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TopicRef<'a> {
+    Name(&'a str),
+    Kept(&'a Topic),
+}
+
 impl<'a> Record<'a> {
     /// A record without key and value for `topic`.
     pub fn new(topic: &'a str) -> Self {
+        Self::at(TopicRef::Name(topic))
+    }
+
+    /// As [`Record::new`], for a topic that is kept at hand ([`Producer::topic`](crate::Producer::topic)): saves the look-up by name.
+    pub fn to(topic: &'a Topic) -> Self {
+        Self::at(TopicRef::Kept(topic))
+    }
+
+    fn at(topic: TopicRef<'a>) -> Self {
         Self {
             topic,
             partition: None,
@@ -79,6 +92,19 @@ impl<'a> Record<'a> {
 
     /// The topic that the record is for.
     pub fn topic(&self) -> &'a str {
-        self.topic
+        match self.topic {
+            TopicRef::Name(name) => name,
+            TopicRef::Kept(topic) => topic.name(),
+        }
+    }
+
+    /// Its bytes in the form of the accumulator.
+    pub(crate) fn bytes(&self) -> RecordRef<'a> {
+        RecordRef {
+            key: self.key,
+            value: self.value,
+            headers: self.headers,
+            timestamp: self.timestamp,
+        }
     }
 }

@@ -18,6 +18,7 @@ use kommit_txn_manager::{
 use crate::client::Client;
 use crate::error::{BeginError, CloseError, ConnectError, DeadProducer, SendError};
 use crate::metrics::{Metrics, Spent};
+use crate::topic::Topic;
 use crate::transaction::Transaction;
 use crate::{Clock, ConfigError, ProducerConfig};
 
@@ -184,6 +185,19 @@ impl TransactionalProducer {
     /// What the producer has done so far, to be asked at any time, also in the middle of a transaction (P-39).
     pub fn metrics(&self) -> Metrics {
         self.client.metrics()
+    }
+
+    /// A handle of a topic, as [`Producer::topic`](crate::Producer::topic).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn topic(&self, name: &str) -> Result<Topic, SendError> {
+        self.client.kept_topic(name).await
     }
 
     /// The name that brokers see, generated when none was configured.

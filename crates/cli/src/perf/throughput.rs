@@ -20,7 +20,9 @@ const MAX_WINDOW: u64 = 1 << 20;
 /// Sends all records and awaits all deliveries.
 pub(super) async fn measure(producer: Producer, workload: &Workload) -> Result<(Seen, Producer), Failure> {
     let mut window = Window::of(workload);
-    let record = Record::new(&workload.topic.name).value(&workload.payload);
+    let topic = producer.topic(&workload.topic.name).await;
+    let topic = topic.map_err(|error| told("looking for the topic", &error))?;
+    let record = Record::to(&topic).value(&workload.payload);
     let started = clock::now();
     for index in 0..workload.records {
         if let Some(rate) = workload.rate {

@@ -170,3 +170,25 @@ async fn records_compare_by_content() {
     assert_eq!(written.clone(), written);
     assert!(outcome.is_none_or(|outcome| outcome.is_ok_and(|early| early == written)));
 }
+
+/// a kept handle leads to the topic's own queues; another producer's leads by its name to the queues of the producer that sends.
+#[tokio::test]
+async fn a_kept_topic_leads_where_its_name_does() {
+    let stage = Stage::set().await;
+    let (producer, other) = (stage.producer(&[]), stage.producer(&[]));
+    let topic = producer.topic(TOPIC).await.expect("it exists");
+    assert_eq!((topic.name(), Record::to(&topic).topic()), (TOPIC, TOPIC));
+    let record = Record::to(&topic).partition(0).value("v");
+    for sender in [&producer, &other] {
+        let written = sender.send(record).await.expect("room").await.expect("written");
+        assert_eq!(&*written.topic_partition.topic, TOPIC);
+    }
+    drop(producer);
+    other
+        .send(record)
+        .await
+        .expect("room")
+        .await
+        .expect("written by the one that is left");
+    assert_eq!(stage.records(0).len(), 3);
+}
