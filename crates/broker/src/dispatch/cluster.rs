@@ -14,7 +14,7 @@ const BROKER_ENDPOINTS: i8 = 1;
 /// The listeners that no node of this cluster has.
 const CONTROLLER_ENDPOINTS: i8 = 2;
 /// One bit for each operation on the cluster, all allowed: Create, Alter, Describe, ClusterAction, DescribeConfigs, AlterConfigs,
-/// IdempotentWrite, CreateTokens, DescribeTokens.
+/// IdempotentWrite.
 pub(super) const CLUSTER_OPERATIONS: i32 = 8096;
 
 /// Answers DescribeCluster.

@@ -18,10 +18,14 @@ use crate::partition::{Isolation, Partition};
 
 /// The first version with topic ids instead of names.
 const FIRST_ID_VERSION: i16 = 13;
-/// The first version that names the leader with NOT_LEADER_OR_FOLLOWER.
-const FIRST_HINTING_VERSION: i16 = 12;
-/// The first version that lists the endpoints of those leaders.
-const FIRST_ENDPOINT_VERSION: i16 = 16;
+/// The first version that names the leader to whoever asked another broker, or in an older epoch.
+const FIRST_HINTING_VERSION: i16 = 16;
+
+/// The first version with sessions, and with an error code for the whole answer.
+const FIRST_SESSION_VERSION: i16 = 7;
+/// The session epochs of requests that name all their partitions.
+const NEW_SESSION: i32 = 0;
+const NO_SESSION: i32 = -1;
 
 /// A fetch that waits for records.
 #[derive(Debug)]
@@ -35,13 +39,17 @@ pub(crate) struct PendingFetch {
 
 /// Takes up a fetch request.
 pub(super) fn begin(world: &mut World, context: &Context<'_>, request: FetchRequest) -> Outcome {
-    if request.session_id != 0 {
+    if !matches!(request.session_epoch, NEW_SESSION | NO_SESSION) && context.version >= FIRST_SESSION_VERSION
+    {
         let error_code = ErrorCode::FetchSessionIdNotFound;
         return ResponseMessage::Fetch(FetchResponse {
             error_code,
             ..Default::default()
         })
         .into();
+    }
+    if !matches!(request.isolation_level, 0 | 1) {
+        return ResponseMessage::Fetch(unreadable(&request, context.version)).into();
     }
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let pending = Box::new(PendingFetch {
@@ -138,7 +146,9 @@ impl<'a> Reading<'a> {
             partitions.push(entry.unwrap_or_else(|code| {
                 self.has_errors = true;
                 let mut entry = failed(wanted, code);
-                if let (ErrorCode::NotLeaderOrFollower, Ok(found)) = (code, found) {
+                if let (ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch, Ok(found)) =
+                    (code, found)
+                {
                     self.hint(found.partition(wanted.partition.0), &mut entry);
                 }
                 entry
@@ -157,6 +167,12 @@ impl<'a> Reading<'a> {
         wanted: &FetchRequestPartition,
     ) -> Result<FetchResponsePartition, ErrorCode> {
         check_leader(partition, self.fetch.node, wanted.current_leader_epoch)?;
+        if wanted.partition_max_bytes < 0 || self.fetch.request.max_bytes < 0 {
+            return Err(ErrorCode::UnknownServerError);
+        }
+        if self.is_follower() {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
         let from = Offset(wanted.fetch_offset);
         if from < partition.log().start() || from > partition.log().end() {
             return Err(ErrorCode::OffsetOutOfRange);
@@ -183,10 +199,20 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// B-112: the aborted transactions up to the log end, for readers of committed records only.
+    /// Whether a broker asks. No node of this cluster does: all share their logs.
+    fn is_follower(&self) -> bool {
+        let request = &self.fetch.request;
+        request.replica_id.0 >= 0 || request.replica_state.replica_id.0 >= 0
+    }
+
+    /// B-112: the aborted transactions up to the log end, for readers of committed records only. Who is at the end of what may be read
+    /// gets none.
     fn aborted(&self, partition: &Partition, from: Offset) -> Option<Vec<FetchResponseAbortedTransaction>> {
         if self.isolation == Isolation::ReadUncommitted {
             return None;
+        }
+        if from >= partition.readable_end(self.isolation) {
+            return Some(Vec::new());
         }
         let entries =
             partition
@@ -213,7 +239,7 @@ impl<'a> Reading<'a> {
             .node_endpoints
             .iter()
             .any(|endpoint| endpoint.node_id == leader_id);
-        if is_listed || self.fetch.version < FIRST_ENDPOINT_VERSION {
+        if is_listed || self.is_follower() {
             return;
         }
         if let Some(node) = self.world.cluster.view().live_node(leader_id) {
@@ -240,13 +266,42 @@ pub(super) fn check_leader(partition: &Partition, node: NodeId, known: LeaderEpo
     }
 }
 
-/// B-112: no list with OFFSET_OUT_OF_RANGE, an empty one otherwise.
+/// What a request with an impossible isolation level gets, in the form of its version.
+fn unreadable(request: &FetchRequest, version: i16) -> FetchResponse {
+    let code = ErrorCode::UnknownServerError;
+    let mut response = FetchResponse::default();
+    if version >= FIRST_SESSION_VERSION {
+        response.error_code = code;
+    }
+    if version < FIRST_ID_VERSION {
+        let topics = request.topics.iter().map(|topic| FetchResponseTopic {
+            topic: topic.topic.clone(),
+            topic_id: topic.topic_id,
+            partitions: topic
+                .partitions
+                .iter()
+                .map(|wanted| FetchResponsePartition {
+                    aborted_transactions: Some(Vec::new()),
+                    ..failed(wanted, code)
+                })
+                .collect(),
+        });
+        response.responses = topics.collect();
+    }
+    response
+}
+
+/// B-112: an empty list for what is not known, none with other errors.
 fn failed(wanted: &FetchRequestPartition, code: ErrorCode) -> FetchResponsePartition {
     FetchResponsePartition {
         partition_index: wanted.partition,
         error_code: code,
         high_watermark: -1,
-        aborted_transactions: (code != ErrorCode::OffsetOutOfRange).then(Vec::new),
+        aborted_transactions: matches!(
+            code,
+            ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId
+        )
+        .then(Vec::new),
         records: Some(Bytes::new()),
         ..Default::default()
     }

@@ -32,7 +32,7 @@ pub(super) fn list(
         let found = world.cluster.partition(&named(name, wanted.partition_index.0));
         let place = found.and_then(|partition| {
             check_leader(partition, context.node, wanted.current_leader_epoch)?;
-            let (timestamp, offset) = place_of(partition, wanted.timestamp, isolation)?;
+            let (timestamp, offset) = place_of(partition, wanted.timestamp, (isolation, context.version))?;
             Ok((timestamp, offset, partition.leader_epoch))
         });
         let mut entry = ListOffsetsResponsePartition {
@@ -66,20 +66,29 @@ pub(super) fn list(
 }
 
 /// Timestamp and offset that the wire's timestamp asks for; -1 where there is none.
-fn place_of(partition: &Partition, wanted: i64, isolation: Isolation) -> Result<(i64, i64), ErrorCode> {
+fn place_of(
+    partition: &Partition,
+    wanted: i64,
+    (isolation, version): (Isolation, i16),
+) -> Result<(i64, i64), ErrorCode> {
+    let first_version = match wanted {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        _ => 0,
+    };
+    if version < first_version {
+        return Err(ErrorCode::UnsupportedVersion);
+    }
     let end = partition.readable_end(isolation);
     match wanted {
         LATEST => Ok((-1, end.0)),
         EARLIEST | EARLIEST_LOCAL => Ok((-1, partition.log().start().0)),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok((-1, -1)),
         MAX_TIMESTAMP => {
-            let newest = partition
-                .log()
-                .batches()
-                .max_by_key(|batch| (batch.max_timestamp, batch.last_offset));
-            Ok(newest
-                .filter(|batch| batch.last_offset < end)
-                .map_or((-1, -1), |batch| (batch.max_timestamp.0, batch.last_offset.0)))
+            let newest = partition.log().batches().map(|batch| batch.max_timestamp).max();
+            Ok(newest.map_or((-1, -1), |newest| first_at_or_after(partition, newest.0, end)))
         }
         ..0 => Err(ErrorCode::UnsupportedVersion),
         wanted => Ok(first_at_or_after(partition, wanted, end)),

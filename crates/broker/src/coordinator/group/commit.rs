@@ -33,7 +33,7 @@ impl GroupCoordinator {
         let wishes = self.transactional_wishes(request, call);
         let codes = match check_transactional_group(&request.group_id, call) {
             Err(error) => vec![error; wishes.len()],
-            Ok(()) if wishes.iter().all(Result::is_err) => refused(&wishes, ErrorCode::None),
+            Ok(()) if wishes.iter().all(is_hopeless) => refused(&wishes, ErrorCode::None),
             Ok(()) => match self.admit_transactional(request, call, transactions) {
                 Err(error) => refused(&wishes, error),
                 Ok(()) => {
@@ -266,11 +266,19 @@ fn translated(error: ErrorCode, version: i16) -> ErrorCode {
     }
 }
 
+/// Whether the wish fails whatever transaction and group say. The length of metadata is looked at behind them.
+fn is_hopeless(wish: &Wish) -> bool {
+    matches!(wish, Err(fault) if *fault != ErrorCode::OffsetMetadataTooLarge)
+}
+
 /// Each partition with its own fault, the faultless ones with `error`.
 fn refused(wishes: &[Wish], error: ErrorCode) -> Vec<ErrorCode> {
     wishes
         .iter()
-        .map(|wish| wish.as_ref().err().copied().unwrap_or(error))
+        .map(|wish| match wish {
+            Err(fault) if is_hopeless(wish) => *fault,
+            _ => error,
+        })
         .collect()
 }
 

@@ -60,6 +60,8 @@ pub(super) struct Group {
     pub(super) promised_ids: BTreeMap<Arc<str>, Instant>,
     /// What the members agreed on when they last joined.
     pub(super) agreement: Option<Agreement>,
+    /// The class of protocols of its members, also when the last one is gone; empty before the first.
+    pub(super) protocol_type: String,
 }
 
 /// What a generation has agreed on.

@@ -12,6 +12,8 @@ use crate::coordinator::interface::{Call, CoordinatorKind};
 
 /// The first version of DescribeGroups that says GROUP_ID_NOT_FOUND.
 const FIRST_WITH_NOT_FOUND: i16 = 6;
+/// One bit for each operation on a group, all allowed: Read, Delete, Describe, DescribeConfigs, AlterConfigs.
+const GROUP_OPERATIONS: i32 = 3400;
 /// Every member runs on this machine.
 const CLIENT_HOST: &str = "/127.0.0.1";
 /// The state of a group that does not exist.
@@ -25,9 +27,14 @@ impl GroupCoordinator {
         request: &DescribeGroupsRequest,
         call: &Call<'_>,
     ) -> DescribeGroupsResponse {
-        let groups = request.groups.iter().map(|id| DescribeGroupsResponseGroup {
-            group_id: id.clone(),
-            ..self.description(id, call)
+        let groups = request.groups.iter().map(|id| {
+            let description = self.description(id, call);
+            let is_told = request.include_authorized_operations && description.error_code == ErrorCode::None;
+            DescribeGroupsResponseGroup {
+                group_id: id.clone(),
+                authorized_operations: if is_told { GROUP_OPERATIONS } else { i32::MIN },
+                ..description
+            }
         });
         DescribeGroupsResponse {
             throttle_time_ms: 0,
@@ -53,6 +60,8 @@ impl GroupCoordinator {
                 } else {
                     ErrorCode::None
                 },
+                error_message: (call.version >= FIRST_WITH_NOT_FOUND)
+                    .then(|| ErrorCode::GroupIdNotFound.text().to_owned()),
                 group_state: DEAD.to_owned(),
                 ..Default::default()
             },
@@ -77,7 +86,7 @@ impl GroupCoordinator {
         });
         let listed = own.map(|(id, group)| ListGroupsResponseGroup {
             group_id: id.to_string(),
-            protocol_type: group.protocol_type().to_owned(),
+            protocol_type: group.protocol_type.clone(),
             group_state: group.phase.text().to_owned(),
             group_type: CLASSIC.to_owned(),
         });
@@ -85,14 +94,6 @@ impl GroupCoordinator {
             groups: listed.collect(),
             ..Default::default()
         }
-    }
-}
-
-impl Group {
-    fn protocol_type(&self) -> &str {
-        self.agreement
-            .as_ref()
-            .map_or("", |agreement| &agreement.protocol_type)
     }
 }
 
@@ -126,7 +127,7 @@ fn described(group: &Group) -> DescribeGroupsResponseGroup {
         });
     DescribeGroupsResponseGroup {
         group_state: group.phase.text().to_owned(),
-        protocol_type: group.protocol_type().to_owned(),
+        protocol_type: group.protocol_type.clone(),
         members: members.collect(),
         protocol_data: protocol.clone(),
         ..Default::default()

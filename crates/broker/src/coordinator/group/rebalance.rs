@@ -212,6 +212,9 @@ impl Group {
         self.members
             .retain(|_, member| matches!(member.waiting, Waiting::Join(_)));
         self.generation = self.generation.checked_add(1).unwrap_or(1);
+        if let Some(agreement) = &self.agreement {
+            self.protocol_type.clone_from(&agreement.protocol_type);
+        }
         let (Some(protocol), Some(agreement)) = (self.elected_protocol(), self.agreement.take()) else {
             self.phase = Phase::Empty;
             self.agreement = None;
@@ -289,6 +292,7 @@ pub(super) fn refuse_waiting(member: &mut Member, id: &Arc<str>, error: ErrorCod
 pub(super) fn refused_join(error_code: ErrorCode, member_id: &str) -> GroupAnswer {
     GroupAnswer::Join(JoinGroupResponse {
         error_code,
+        protocol_name: None,
         member_id: member_id.to_owned(),
         ..Default::default()
     })
