@@ -140,6 +140,10 @@ fn simplify(response: &mut dyn Any, prefix: &str, aliases: &mut Aliases) -> Stri
         response
             .members
             .sort_by(|one, other| one.member_id.cmp(&other.member_id));
+    } else if let Some(response) = response.downcast_mut::<DescribeGroupsResponse>() {
+        response
+            .groups
+            .sort_by(|one, other| one.group_id.cmp(&other.group_id));
     } else if let Some(response) = response.downcast_mut::<ListGroupsResponse>() {
         response.groups.retain(|group| group.group_id.starts_with(prefix));
         response

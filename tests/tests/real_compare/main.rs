@@ -32,9 +32,13 @@ macro_rules! scripts {
 }
 
 mod damaged;
+mod groups;
 mod identities;
 mod joining;
+mod malformed;
+mod offsets;
 mod produce;
+mod reading;
 mod sequences;
 mod surface;
 mod topics;
