@@ -10,6 +10,7 @@ use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::{NodeId, Offset, ProducerId, TopicId, TopicPartition};
 
+use crate::check::{Checker, Fault};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::coordinator::TransactionLog;
 use crate::coordinator::interface::{CoordinatorKind, NodeState, ShardState, TransactionVersion};
@@ -278,6 +279,18 @@ impl BrokerCore {
             .batches()
             .cloned()
             .collect())
+    }
+
+    /// What is wrong in the logs of all partitions; nothing, if clients and broker did what they should (B-125).
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut checker = Checker::default();
+        for topic in self.world.cluster.topics() {
+            for (index, partition) in (0..).zip(&topic.partitions) {
+                let name = TopicPartition::new(&*topic.name, index);
+                checker.read(&name, partition.log().batches());
+            }
+        }
+        checker.faults()
     }
 
     /// What a partition knows of its producers (B-38).

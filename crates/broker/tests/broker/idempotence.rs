@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kommit_broker::BrokerConfig;
+use kommit_broker::check::FaultKind;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::units::Offset;
 
@@ -102,6 +103,7 @@ fn an_expired_producer_may_go_on_anywhere() {
         scene.produce(connection, &Batch::of(7, 0, 9)).error_code,
         ErrorCode::None
     );
+    scene.expected_faults = vec![FaultKind::Sequence];
 }
 
 /// B-46, B-117: DeleteRecords keeps the producers, and shows the new start.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use kommit_broker::check::FaultKind;
 use kommit_broker::{BrokerAction, BrokerConfig, BrokerCore, BrokerEvent, ConnectionId, Rule, Verdict};
 use kommit_protocol::api::{ApiKey, Request};
 use kommit_protocol::batch::{self, Attributes, HeaderFields, RecordFields};
@@ -27,6 +28,18 @@ pub(crate) struct Scene {
     correlation: i32,
     answers: BTreeMap<ConnectionId, VecDeque<Bytes>>,
     closed: BTreeSet<ConnectionId>,
+    /// What the built-in checker is to find when the scene is over.
+    pub(crate) expected_faults: Vec<FaultKind>,
+}
+
+/// B-125: whatever a scene has done, its logs are whole, unless it says otherwise.
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let faults: Vec<FaultKind> = self.core.faults().iter().map(|fault| fault.kind).collect();
+            assert_eq!(faults, self.expected_faults);
+        }
+    }
 }
 
 impl Scene {
@@ -46,6 +59,7 @@ impl Scene {
             correlation: 0,
             answers: BTreeMap::new(),
             closed: BTreeSet::new(),
+            expected_faults: Vec::new(),
         }
     }
 
