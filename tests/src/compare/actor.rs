@@ -20,7 +20,7 @@ use super::plain::{self, Aliases};
 use super::requests::{Topic, fetch, init};
 
 /// No answer of either broker takes so long, unless a script waits on purpose.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at something that a broker does by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 1000;

@@ -14,10 +14,13 @@ scripts! { at [2, 1]:
     init_during_transaction;
     /// B-63: expected values while a transaction is open.
     init_expected_during_transaction;
-    /// B-61, B-64, B-66: the end of the epochs.
-    init_exhausted;
     /// B-101 to B-103: a transaction that lasts too long.
     timed_out;
+}
+
+scripts! { at [2]:
+    /// B-61, B-64, B-66, B-93: the end of the epochs.
+    init_exhausted;
 }
 
 async fn init_arguments(actor: &mut Actor) {
