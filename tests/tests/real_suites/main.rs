@@ -6,6 +6,7 @@
 #[macro_use]
 mod each_kafka;
 mod answers;
+mod broker_life;
 mod client;
 mod closing;
 mod cut_connections;
