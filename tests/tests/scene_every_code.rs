@@ -120,7 +120,7 @@ fn print(
     }
 }
 
-/// E-7, S-63 … S-68, H19, H20: no code makes a record come twice, or a transaction tell what is not so.
+/// E-7, S-63 … S-68, T-87, H19, H20, H29: no code makes a record come twice, or a transaction tell what is not so.
 #[test]
 fn every_code_in_answer_to_a_batch_has_its_outcome() {
     let mut out = String::new();

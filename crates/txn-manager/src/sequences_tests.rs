@@ -47,7 +47,7 @@ fn batches_take_consecutive_sequences() {
     assert_eq!(stamped(&mut sequences, 1, 0).base_sequence, sequence(5));
 }
 
-/// T-64, W-9, D-7: behind i32::MAX comes 0, and what was acknowledged behind the wrap counts as later.
+/// T-64, T-68, W-9, D-7: behind i32::MAX comes 0, and what was acknowledged behind the wrap counts as later.
 #[test]
 fn sequences_and_acknowledgements_go_across_the_wrap() {
     let mut sequences = near_the_wrap();
@@ -62,7 +62,7 @@ fn sequences_and_acknowledgements_go_across_the_wrap() {
     assert_eq!(sequences.resolve(), [], "a later batch succeeded");
 }
 
-/// D-16: until the first acknowledgement under an identity, one batch at a time.
+/// D-16, T-80: until the first acknowledgement under an identity, one batch at a time.
 #[test]
 fn the_first_batch_of_an_identity_is_alone_until_it_is_acknowledged() {
     let mut sequences = Sequences::default();
@@ -235,7 +235,7 @@ fn nothing_is_unknown_when_every_batch_in_flight_is_proven_not_written() {
     assert!(sequences.nothing_unknown());
 }
 
-/// H09, D-15.
+/// H09, T-66, D-15: what is lowest in flight counts.
 #[test]
 fn an_out_of_order_batch_is_behind_another_or_overtaken_or_expected() {
     let mut sequences = Sequences::default();

@@ -36,7 +36,7 @@ fn an_idempotent_producer_asks_any_node_for_its_identity() {
     );
 }
 
-/// T-82, T-93, T-94: a batch that is proven not written leaves a gap; the epoch is bumped without a request.
+/// T-81, T-82, T-93, T-94: a batch that is proven not written leaves a gap; the epoch is bumped without a request.
 #[test]
 fn a_failed_batch_bumps_the_epoch_locally() {
     let mut stage = Stage::idempotent();

@@ -6,7 +6,7 @@ use kommit_txn_manager::*;
 
 use crate::stage::*;
 
-/// T-98, T-83: V1 follows the abort of a failed transaction with a bump, and all sequences restart.
+/// T-36, T-38, T-43, T-73, T-83, T-98: V1 follows the abort of a failed transaction with a bump, and all sequences restart.
 #[test]
 fn a_failed_v1_transaction_is_followed_by_a_new_epoch() {
     let mut stage = Stage::transactional(Flavour::V1);
@@ -92,7 +92,7 @@ fn with_a_bump_lost_acknowledgements_are_abortable() {
     }
 }
 
-/// D-18, T-112: a bump that becomes due during the abort is still carried out, and the abort completes.
+/// D-18, T-101, T-112: a bump that becomes due during the abort is still carried out, and the abort completes.
 #[test]
 fn a_bump_that_becomes_due_during_the_abort_is_carried_out() {
     let mut stage = Stage::transactional(Flavour::V1);
@@ -203,7 +203,7 @@ fn queued_offsets_fail_with_the_transaction() {
     stage.expect_nothing();
 }
 
-/// D-3, T-105: a fatal error answers everybody at once, the request that is out included (D-4).
+/// D-3, T-13, T-54, T-105: a fatal error answers everybody at once, the request that is out included (D-4).
 #[test]
 fn a_fatal_error_answers_everybody_who_waits() {
     let mut stage = Stage::transactional(Flavour::V2);
@@ -223,7 +223,7 @@ fn a_fatal_error_answers_everybody_who_waits() {
     assert_eq!(stage.answered_tickets(), [], "answered once");
 }
 
-/// D-4: an InitProducerId that is out when authentication fails is not lost.
+/// D-4, T-56: an InitProducerId that is out when authentication fails is not lost.
 #[test]
 fn a_failed_authentication_reaches_the_caller_whose_request_is_out() {
     let mut stage = Stage::uninitialized();
@@ -242,7 +242,7 @@ fn a_failed_authentication_reaches_the_caller_whose_request_is_out() {
     stage.expect_nothing();
 }
 
-/// S-24, S-25, T-57: an identity that is refused for lack of permission can be asked for again.
+/// S-24, S-25, T-14, T-57, T-75: an identity that is refused for lack of permission can be asked for again.
 #[test]
 fn an_unauthorized_initialize_can_be_repeated() {
     for code in [

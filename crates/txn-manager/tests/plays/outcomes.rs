@@ -23,7 +23,7 @@ fn fate_of_death(stage: &mut Stage) -> TransactionFate {
     }
 }
 
-/// R7, T-51: a commit without an answer is repeated as it is, at whoever coordinates now.
+/// R7, T-48, T-49, T-51: a commit without an answer is repeated as it is, at whoever coordinates now.
 #[test]
 fn an_unanswered_commit_is_repeated_as_it_is() {
     for flavour in BOTH {
@@ -219,7 +219,7 @@ fn an_abort_beside_a_running_commit_is_refused() {
     assert!(refused.to_string().contains("call commit again"), "{refused}");
 }
 
-/// T-34: the same operation, called again, waits for the same result.
+/// T-4, T-34: the same operation, called again, waits for the same result.
 #[test]
 fn a_repeated_commit_joins_the_running_one() {
     let mut stage = committing(Flavour::V1);
