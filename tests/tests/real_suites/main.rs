@@ -17,6 +17,7 @@ mod killed_load;
 mod late_requests;
 mod ledger;
 mod lines;
+mod mixed;
 mod pipeline;
 mod program;
 mod stopwatch;
