@@ -1,0 +1,227 @@
+//! librdkafka through rust-rdkafka: `--api threaded` (callbacks), `--api future`, and a `BaseProducer` for transactions.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use kommit_benches::measurement::{Measurement, Options, due, wait_until};
+use rdkafka::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{
+    BaseProducer, BaseRecord, DeliveryFuture, FutureProducer, FutureRecord, Producer, ProducerContext,
+    ThreadedProducer,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// One in so many records is timed, as in `kommit perf`.
+const TIMED_EVERY: u64 = 1024;
+
+fn main() {
+    let options = Options::of_this_program();
+    match (
+        &*options.text("mode", "throughput"),
+        &*options.text("api", "threaded"),
+    ) {
+        ("txn", _) => transactions(&options),
+        ("latency", _) => threaded(&options, options.number("rate", 10_000), 1),
+        (_, "future") => future(&options),
+        _ => threaded(&options, options.number("rate", 0), TIMED_EVERY),
+    }
+}
+
+/// Idempotent, acks=all, five requests in flight; queue limits far away, so that nothing but `buffer.memory`'s counterpart bounds it.
+fn config(options: &Options) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set(
+            "bootstrap.servers",
+            options.text("bootstrap-servers", "127.0.0.1:9092"),
+        )
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("linger.ms", options.text("linger-ms", "5"))
+        .set("batch.size", options.text("batch-size", "16384"))
+        .set("batch.num.messages", "1000000")
+        .set("compression.type", options.text("compression", "none"))
+        .set("queue.buffering.max.messages", "1000000")
+        .set("queue.buffering.max.kbytes", "131072")
+        .set("sticky.partitioning.linger.ms", options.text("linger-ms", "5"));
+    config
+}
+
+/// What the delivery callbacks have seen.
+#[derive(Default)]
+struct Seen {
+    acked: u64,
+    failed: u64,
+    times: Vec<u64>,
+}
+
+struct Counting {
+    origin: Instant,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl ClientContext for Counting {}
+
+impl ProducerContext for Counting {
+    /// Nanoseconds from the origin to the intended send; 0 for a record that is not timed.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: usize) {
+        let mut seen = self.seen.lock().expect("not poisoned");
+        match result {
+            Ok(_) => seen.acked += 1,
+            Err(_) => seen.failed += 1,
+        }
+        if sent != 0 {
+            let passed = self
+                .origin
+                .elapsed()
+                .saturating_sub(Duration::from_nanos(sent as u64));
+            seen.times.push(passed.as_micros() as u64);
+        }
+    }
+}
+
+fn threaded(options: &Options, rate: u64, timed_every: u64) {
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let origin = Instant::now();
+    let context = Counting {
+        origin,
+        seen: Arc::clone(&seen),
+    };
+    let producer: ThreadedProducer<Counting> =
+        config(options).create_with_context(context).expect("a producer");
+    let (topic, payload) = (options.text("topic", ""), options.payload());
+    for partition in 0..options.number("partitions", 1) as i32 {
+        let record = BaseRecord::<(), _, usize>::with_opaque_to(&topic, 0)
+            .payload(&payload)
+            .partition(partition);
+        producer
+            .send(record)
+            .map_err(|(error, _)| error)
+            .expect("the first record");
+    }
+    producer.flush(PATIENCE).expect("the first records");
+    *seen.lock().expect("not poisoned") = Seen::default();
+    let mut measurement = Measurement::begin();
+    for index in 0..options.number("records", 1_000_000) {
+        let mut sent = 0;
+        if rate > 0 {
+            let due = due(measurement.started(), rate, index);
+            wait_until(due);
+            sent = (due - origin).as_nanos() as usize;
+        } else if index % timed_every == 0 {
+            sent = origin.elapsed().as_nanos() as usize;
+        }
+        let mut record = BaseRecord::<(), _, usize>::with_opaque_to(&topic, sent).payload(&payload);
+        while let Err((error, back)) = producer.send(record) {
+            assert!(is_full(&error), "{error}");
+            record = back;
+            std::thread::park_timeout(Duration::from_micros(100));
+        }
+    }
+    producer.flush(PATIENCE).expect("everything is delivered");
+    let seen = seen.lock().expect("not poisoned");
+    (measurement.acked, measurement.failed, measurement.times) =
+        (seen.acked, seen.failed, seen.times.clone());
+    measurement.report("librdkafka", options);
+}
+
+#[tokio::main]
+async fn future(options: &Options) {
+    let producer: FutureProducer = config(options).create().expect("a producer");
+    let (topic, payload) = (options.text("topic", ""), options.payload());
+    for partition in 0..options.number("partitions", 1) as i32 {
+        let record = FutureRecord::<(), _>::to(&topic)
+            .payload(&payload)
+            .partition(partition);
+        producer
+            .send(record, PATIENCE)
+            .await
+            .map_err(|(error, _)| error)
+            .expect("the first record");
+    }
+    let mut measurement = Measurement::begin();
+    let mut window: VecDeque<(Option<Instant>, DeliveryFuture)> = VecDeque::new();
+    for index in 0..options.number("records", 1_000_000) {
+        let sent = (index % TIMED_EVERY == 0).then(Instant::now);
+        let mut record = FutureRecord::<(), _>::to(&topic).payload(&payload);
+        loop {
+            match producer.send_result(record) {
+                Ok(delivery) => break window.push_back((sent, delivery)),
+                Err((error, back)) => {
+                    assert!(is_full(&error), "{error}");
+                    record = back;
+                    reap(&mut window, &mut measurement).await;
+                }
+            }
+        }
+        if window.len() >= 500_000 {
+            reap(&mut window, &mut measurement).await;
+        }
+    }
+    while !window.is_empty() {
+        reap(&mut window, &mut measurement).await;
+    }
+    measurement.report("librdkafka-future", options);
+}
+
+async fn reap(window: &mut VecDeque<(Option<Instant>, DeliveryFuture)>, measurement: &mut Measurement) {
+    let Some((sent, delivery)) = window.pop_front() else {
+        return;
+    };
+    match delivery.await {
+        Ok(Ok(_)) => measurement.acked += 1,
+        _ => measurement.failed += 1,
+    }
+    if let Some(sent) = sent {
+        measurement.time_since(sent);
+    }
+}
+
+fn transactions(options: &Options) {
+    let mut config = config(options);
+    config.set("transactional.id", options.text("transactional-id", "peer"));
+    let producer: BaseProducer = config.create().expect("a producer");
+    let (topic, payload) = (options.text("topic", ""), options.payload());
+    let (records, size) = (
+        options.number("records", 1_000_000),
+        options.number("txn-size", 100),
+    );
+    producer.init_transactions(PATIENCE).expect("an identity");
+    let transact = |count: u64, partitions: Option<u64>| {
+        producer.begin_transaction().expect("a transaction");
+        for index in 0..count {
+            let mut record = BaseRecord::<(), _>::to(&topic).payload(&payload);
+            if let Some(partitions) = partitions {
+                record = record.partition((index % partitions) as i32);
+            }
+            producer
+                .send(record)
+                .map_err(|(error, _)| error)
+                .expect("room in the queue");
+        }
+        // Serves the delivery reports, which a commit by itself does not.
+        producer.flush(PATIENCE).expect("everything is delivered");
+        producer.commit_transaction(PATIENCE).expect("a commit");
+    };
+    let partitions = options.number("partitions", 1);
+    transact(partitions, Some(partitions));
+    let mut measurement = Measurement::begin();
+    for _ in 0..records / size {
+        let begun = Instant::now();
+        transact(size, None);
+        measurement.time_since(begun);
+        measurement.acked += size;
+        measurement.transactions += 1;
+    }
+    measurement.report("librdkafka", options);
+}
+
+fn is_full(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
+}
