@@ -1,7 +1,7 @@
 //! Which test shows which requirement: generates `docs/coverage.md`, and fails when that file is out of date.
 //!
 //! A test names the requirements that it shows in its doc comment (`/// S-26, T-40: …`). Rewrite the file with
-//! `UPDATE_COVERAGE=1 cargo test -p kommit-tests --test coverage`.
+//! `UPDATE_GOLDEN=1 cargo test -p kommit-tests --test coverage`.
 
 mod left_out;
 mod requirements;
@@ -42,7 +42,7 @@ fn page(required: &BTreeSet<Number>, tests: &BTreeMap<Number, BTreeSet<NamedTest
         .filter(|number| !tests.contains_key(number) && reasons.contains_key(number))
         .count();
     let mut text = String::from(
-        "# Which test shows which requirement\n\nGenerated from the doc comments of the tests by `UPDATE_COVERAGE=1 cargo test -p kommit-tests --test coverage`; \
+        "# Which test shows which requirement\n\nGenerated from the doc comments of the tests by `UPDATE_GOLDEN=1 cargo test -p kommit-tests --test coverage`; \
          a test fails when this page is out of date.\n",
     );
     let open = required.len() - shown - left_out;
@@ -74,13 +74,13 @@ fn the_coverage_page_is_up_to_date() {
     let tests = named_tests(&top());
     let path = top().join("docs/coverage.md");
     let page = page(&required, &tests);
-    if std::env::var_os("UPDATE_COVERAGE").is_some() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, &page).expect("the page can be written");
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         written == page,
-        "docs/coverage.md is out of date: run UPDATE_COVERAGE=1 cargo test -p kommit-tests --test coverage"
+        "docs/coverage.md is out of date: run UPDATE_GOLDEN=1 cargo test -p kommit-tests --test coverage"
     );
 }
 
