@@ -41,10 +41,11 @@ fn a_batch_holds_what_was_appended() {
         headers: &[],
         timestamp: Some(Timestamp(300)),
     };
-    let _deliveries = [
-        scene.send_record(Some(0), &first),
-        scene.send_record(Some(0), &earlier),
-    ];
+    let latest = RecordRef {
+        timestamp: Some(Timestamp(700)),
+        ..earlier
+    };
+    let _deliveries = [&first, &latest, &earlier].map(|record| scene.send_record(Some(0), record));
     scene.drainer.begin_flush();
     let batch = scene.sent_one();
 
@@ -55,7 +56,7 @@ fn a_batch_holds_what_was_appended() {
     assert!(view.header.attributes.is_transactional());
     assert_eq!(
         (view.header.base_timestamp, view.header.max_timestamp),
-        (Timestamp(500), Timestamp(500))
+        (Timestamp(500), Timestamp(700))
     );
     let records: Vec<_> = view.records(1 << 20).unwrap().map(Result::unwrap).collect();
     assert_eq!(
@@ -63,11 +64,11 @@ fn a_batch_holds_what_was_appended() {
             .iter()
             .map(|record| record.timestamp.0)
             .collect::<Vec<_>>(),
-        [500, 300]
+        [500, 700, 300]
     );
     assert_eq!(
         records.iter().map(|record| record.offset.0).collect::<Vec<_>>(),
-        [0, 1]
+        [0, 1, 2]
     );
     assert_eq!(records[0].key.as_deref(), Some(&b"k"[..]));
     let keys: Vec<_> = records[0]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kommit::{Producer, ProducerConfig, Record, SendErrorKind, TrySendError};
+use kommit::{ConnectError, Producer, ProducerConfig, Record, SendErrorKind, TrySendError};
 use kommit_broker::config::AutoCreateTopics;
 use kommit_broker::{BrokerConfig, Rule, Verdict};
 use kommit_protocol::api::ApiKey;
@@ -179,7 +179,7 @@ async fn the_transactional_id_belongs_to_one_kind_of_producer() {
         .await
         .expect_err("needs an id");
     assert!(
-        error.is_fatal() && error.to_string().contains("transactional.id"),
+        matches!(error, ConnectError::Config(_)) && error.to_string().contains("transactional.id"),
         "{error}"
     );
 }

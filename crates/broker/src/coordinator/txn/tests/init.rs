@@ -297,6 +297,20 @@ fn a_refused_fence_raises_the_epoch_once() {
     assert_eq!(world.write_markers()[0].identity, identity(0, 1));
 }
 
+/// B-93: a TV1 fence that the log takes at the second attempt writes its markers under the epoch that the first has raised.
+#[test]
+fn a_repeated_fence_writes_its_markers_under_the_raised_epoch() {
+    let mut world = World::new(V1);
+    let producer = world.init("t").expect("new");
+    world.add(3, "t", producer, &[0]);
+    let log = |world: &mut World, state| world.coordinators.set_transaction_log(state, world.now);
+    log(&mut world, TransactionLog::Failing(ErrorCode::NotEnoughReplicas));
+    assert_eq!(world.init("t"), Err(ErrorCode::CoordinatorNotAvailable));
+    log(&mut world, TransactionLog::Writable);
+    assert_eq!(world.init("t"), Err(ErrorCode::ConcurrentTransactions));
+    assert_eq!(world.write_markers()[0].identity, identity(0, 1));
+}
+
 /// B-22: only the leader of the shard answers, and only when it has read its log.
 #[test]
 fn only_an_active_leader_of_the_shard_answers() {
