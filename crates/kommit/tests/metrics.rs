@@ -401,3 +401,38 @@ async fn a_closed_producer_has_no_metrics() {
     producer.close(FOREVER).await.expect("nothing waits");
     assert_eq!(metrics.snapshot().await, Err(ProducerClosed));
 }
+
+/// The pause between transactions, learned from a coordinator that takes its time with the markers, can be seen.
+#[tokio::test]
+async fn a_snapshot_tells_the_pause_between_transactions() {
+    let broker = broker_of(BrokerConfig {
+        marker_delay: Duration::from_millis(5),
+        ..BrokerConfig::default()
+    })
+    .await;
+    broker.create_topic("t", 1).expect("a new topic");
+    let config = settings(&broker)
+        .transactional_id("paused")
+        .build()
+        .expect("valid");
+    let mut producer = TransactionalProducer::connect(config)
+        .await
+        .expect("a broker is there");
+    let metrics = producer.metrics();
+    assert_eq!(snapshot(&metrics).await.value("txn-pause-time-ns"), Some(0.0));
+    for _ in 0..50 {
+        let transaction = producer.begin().await.expect("idle");
+        let _committed = transaction.send(Record::new("t").value("a")).await.expect("room");
+        transaction
+            .commit()
+            .await
+            .map_err(CommitError::give_up)
+            .expect("committed");
+        let pause = snapshot(&metrics).await.value("txn-pause-time-ns");
+        if pause > Some(0.0) {
+            assert!(pause <= Some(10e6), "{pause:?}");
+            return;
+        }
+    }
+    panic!("fifty transactions were held back, and no pause was learned");
+}

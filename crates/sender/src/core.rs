@@ -232,6 +232,7 @@ impl SenderCore {
             network: self.network.counts().clone(),
             requests_in_flight: self.network.in_flight_count(),
             metadata_age: self.network.metadata_age(now),
+            transaction_pause: self.transaction_pause(),
         }
     }
 

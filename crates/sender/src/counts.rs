@@ -66,6 +66,8 @@ pub struct SenderReport {
     pub requests_in_flight: usize,
     /// How old the metadata is; nothing before the first (K-11).
     pub metadata_age: Option<Duration>,
+    /// The learned pause behind a transaction that ends now.
+    pub transaction_pause: Duration,
 }
 
 impl SenderCounts {

@@ -123,6 +123,8 @@ fn records(group: &mut Group<'_>, report: &SenderReport, calls: &Calls) {
         group.put("metadata-age", age.as_secs_f64());
     }
     group.count("batch-split-total", sender.splits);
+    let pause = report.transaction_pause.as_secs_f64() * 1e9;
+    group.put("txn-pause-time-ns", pause);
     let throttle = ("produce-throttle-time-avg", "produce-throttle-time-max");
     group.spread(throttle, &sender.throttle_time, 1.0);
 }

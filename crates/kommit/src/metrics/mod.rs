@@ -4,6 +4,8 @@
 //! batch. There is no clock, no window and no reporter here: totals, means and maxima are those since the start of the producer, and
 //! a rate is the difference of two snapshots. With the cargo feature `metrics`, a snapshot can be published to the crate of that name.
 //!
+//! One name is not Kafka's: `txn-pause-time-ns`, the learned pause between the end of a transaction and the first request of the next.
+//!
 //! Not there: authentication (K-19) and ciphers (K-25), because there is no TLS and SASL yet, and the bookkeeping of Kafka's registry (K-24).
 
 mod calls;
