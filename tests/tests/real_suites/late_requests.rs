@@ -81,7 +81,8 @@ async fn late_codes(proxy: &Proxy, at_least: usize) -> Vec<i16> {
 async fn late_endtxn_commit(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "late-endtxn-commit";
-    let lines = Lines::write(topic, 3_000);
+    // 120 transactions, and the commits that are asked for again: every fifth of these requests is some thirty.
+    let lines = Lines::write(topic, 6_000);
     let proxy = kafka.proxy(0);
     proxy.rule(every(5, draws(), |request| {
         request.end_of_transaction() == Some(Decision::Commit)
@@ -92,7 +93,7 @@ async fn late_endtxn_commit(mut stage: Stage) {
     let ended = load.wait().await;
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     println!("{}", ended.summary());
-    let codes = late_codes(&proxy, 10).await;
+    let codes = late_codes(&proxy, 24).await;
     assert!(
         codes.iter().any(|code| *code != 0),
         "none came in the middle of a later transaction: {codes:?}"
