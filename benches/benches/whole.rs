@@ -4,23 +4,21 @@
 #![allow(clippy::disallowed_methods, reason = "measuring is what this is for")]
 
 use std::collections::VecDeque;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use kommit::{Delivery, Producer, ProducerConfig, Record, TransactionalProducer};
-use kommit_benches::floor;
 use kommit_benches::measurement::{Measurement, Options};
-use kommit_broker::{BrokerConfig, EmbeddedBroker, Storage};
-use tokio::io::AsyncReadExt;
+use kommit_benches::sink::Sink;
+use kommit_benches::{floor, sink};
 
 const ROUNDS: usize = 5;
 /// Unacknowledged records that the application keeps at most.
 const WINDOW: usize = 300_000;
 
 fn main() {
-    if std::env::args().any(|argument| argument == "sink") {
-        return sink();
+    if sink::is_asked_for() {
+        return sink::run();
     }
     let sink = Sink::start();
     for (size, records) in [(100, 3_000_000), (1000, 500_000)] {
@@ -154,52 +152,4 @@ async fn transactions(options: &Options) -> Measurement {
     measurement.end();
     producer.close(Duration::from_secs(5)).await.expect("a close");
     measurement
-}
-
-/// The broker, in a process of its own so that its time is not counted.
-struct Sink {
-    child: Child,
-    servers: String,
-}
-
-impl Sink {
-    fn start() -> Self {
-        let program = std::env::current_exe().expect("this program");
-        let mut child = Command::new(program)
-            .arg("sink")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this program again");
-        let mut line = String::new();
-        let output = child.stdout.take().expect("a pipe");
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).expect("an address");
-        Self {
-            child,
-            servers: line.trim().to_owned(),
-        }
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        // It ends with its standard input.
-        drop(self.child.stdin.take());
-        let _ended = self.child.wait();
-    }
-}
-
-#[tokio::main]
-async fn sink() {
-    let config = BrokerConfig {
-        storage: Storage::Discard {
-            answer_delay: Duration::ZERO,
-        },
-        journal_capacity: 0,
-        ..BrokerConfig::default()
-    };
-    let broker = EmbeddedBroker::start(config).await.expect("a free port");
-    println!("{}", broker.bootstrap_servers());
-    let _end = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
-    broker.shutdown().await;
 }

@@ -6,3 +6,4 @@
 
 pub mod floor;
 pub mod measurement;
+pub mod sink;

@@ -164,7 +164,7 @@ pub fn due(started: Instant, rate: u64, index: u64) -> Instant {
 }
 
 /// User and system time of this process; the kernel counts it in hundredths of a second.
-fn processor_time() -> Duration {
+pub fn processor_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: u64 = behind_name
@@ -177,8 +177,18 @@ fn processor_time() -> Duration {
 }
 
 fn peak_memory_mib() -> f64 {
+    mebibytes("VmHWM:")
+}
+
+/// The memory of this process now, in MiB.
+pub fn memory_mib() -> f64 {
+    mebibytes("VmRSS:")
+}
+
+/// A line of the kernel's account of this process, in MiB.
+fn mebibytes(what: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
     kib.unwrap_or_default() / 1024.0
 }
