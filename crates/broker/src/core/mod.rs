@@ -200,7 +200,7 @@ impl BrokerCore {
         partition: &TopicPartition,
         leader: Option<NodeId>,
     ) -> Result<(), ErrorCode> {
-        self.world.note_change();
+        self.world.leaders_moved();
         self.world.cluster.move_leader(partition, leader)
     }
 
@@ -229,7 +229,7 @@ impl BrokerCore {
 
     /// Stops or starts a node. Stopping closes its connections and moves what it led (B-122).
     pub fn set_node_state(&mut self, node: NodeId, state: NodeState) {
-        self.world.note_change();
+        self.world.leaders_moved();
         self.world.cluster.set_node_state(node, state);
         if state == NodeState::Stopped {
             for (id, connection) in self

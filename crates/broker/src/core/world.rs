@@ -73,6 +73,12 @@ impl World {
         self.changes += 1;
     }
 
+    /// A new leader has read its log, in which the producers stand that have expired since: they go before anybody is served.
+    pub(crate) fn leaders_moved(&mut self) {
+        self.expiry_due = Some(Instant::ORIGIN);
+        self.note_change();
+    }
+
     /// How many replicas a topic gets when nobody says.
     pub(crate) fn default_replication_factor(&self) -> u16 {
         self.config.nodes.clamp(1, USUAL_REPLICATION)
@@ -149,7 +155,7 @@ impl World {
             };
             self.write_marker(marker, number, now);
         }
-        self.expire_producers(now.instant);
+        self.expire_producers(now);
     }
 
     /// When the next thing is due by itself.
@@ -239,9 +245,9 @@ impl World {
         }
     }
 
-    fn expire_producers(&mut self, now: Instant) {
+    fn expire_producers(&mut self, now: Now) {
         let interval = self.config.producer_id_expiration_interval;
-        if self.expiry_due.is_some_and(|due| due > now) {
+        if self.expiry_due.is_some_and(|due| due > now.instant) {
             return;
         }
         if self.expiry_due.is_some() {
@@ -249,6 +255,6 @@ impl World {
             let partitions = self.cluster.topics_mut().flat_map(|topic| &mut topic.partitions);
             partitions.for_each(|partition| partition.expire_producers(now, limit));
         }
-        self.expiry_due = Some(now + interval);
+        self.expiry_due = Some(now.instant + interval);
     }
 }

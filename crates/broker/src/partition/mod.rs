@@ -82,12 +82,14 @@ impl Partition {
         }
     }
 
-    /// B-1: moves leadership; the epoch rises, and verification state is lost (B-5).
+    /// B-1: moves leadership; the epoch rises. The new leader knows what the log says of the producers (B-39), and nothing of
+    /// verifications (B-5).
     pub(crate) fn lead_by(&mut self, leader: Option<NodeId>) {
         self.leader = leader;
         if leader.is_some() {
             self.leader_epoch = LeaderEpoch(self.leader_epoch.0 + 1);
         }
+        self.producers = Producers::of(self.log.batches());
         self.verifications.clear();
     }
 
@@ -279,7 +281,7 @@ impl Partition {
 
     fn push(&mut self, batch: LoggedBatch, context: &AppendContext<'_>) -> Option<Offset> {
         let now = context.now.instant;
-        let begun = self.producers.apply(&batch, now);
+        let begun = self.producers.apply(&batch);
         match context.storage {
             Storage::Memory => self.log.push(batch),
             Storage::Discard { .. } => self.log.discard(&batch),
@@ -330,9 +332,9 @@ impl Partition {
     }
 
     /// B-107.
-    pub(crate) fn expire_producers(&mut self, now: Instant, limit: Duration) {
-        self.producers.expire(now, limit);
-        self.verifications.expire(now, limit);
+    pub(crate) fn expire_producers(&mut self, now: Now, limit: Duration) {
+        self.producers.expire(now.wall, limit);
+        self.verifications.expire(now.instant, limit);
     }
 
     /// B-29: whether as many replicas are in sync as `min.insync.replicas` asks for.

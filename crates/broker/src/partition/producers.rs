@@ -3,9 +3,9 @@
 //! State changes only through [`Producers::apply`], with a batch that is in the log; so the log alone can rebuild it (B-39).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use kommit_protocol::error_code::ErrorCode;
-use kommit_protocol::time::Instant;
 use kommit_protocol::units::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use super::log::{BatchKind, LoggedBatch};
@@ -53,7 +53,6 @@ pub struct ProducerEntry {
     pub open_since: Option<Offset>,
     /// Its last batches, at most five, oldest first.
     pub batches: VecDeque<RememberedBatch>,
-    last_used: Instant,
 }
 
 impl ProducerEntry {
@@ -88,6 +87,15 @@ pub(crate) struct Producers {
 }
 
 impl Producers {
+    /// B-39: the producers as the batches of a log leave them, the oldest first.
+    pub(crate) fn of<'a>(batches: impl Iterator<Item = &'a LoggedBatch>) -> Self {
+        let mut producers = Self::default();
+        for batch in batches {
+            producers.apply(batch);
+        }
+        producers
+    }
+
     /// B-41: the remembered batch with the same epoch and exactly the same sequences.
     pub(crate) fn duplicate_of(&self, batch: &Candidate) -> Option<RememberedBatch> {
         let entry = self
@@ -145,7 +153,7 @@ impl Producers {
     }
 
     /// Takes in a batch that was just appended. Returns where the transaction began that it ended, if it ended one.
-    pub(crate) fn apply(&mut self, batch: &LoggedBatch, now: Instant) -> Option<Offset> {
+    pub(crate) fn apply(&mut self, batch: &LoggedBatch) -> Option<Offset> {
         let (id, epoch) = batch.producer?;
         let entry = self.entries.entry(id).or_insert_with(|| ProducerEntry {
             epoch,
@@ -153,14 +161,12 @@ impl Producers {
             last_timestamp: batch.max_timestamp,
             open_since: None,
             batches: VecDeque::new(),
-            last_used: now,
         });
         if entry.epoch != epoch {
             entry.epoch = epoch;
             entry.batches.clear();
         }
         entry.last_timestamp = batch.max_timestamp;
-        entry.last_used = now;
         if let BatchKind::Marker {
             coordinator_epoch, ..
         } = batch.kind
@@ -188,10 +194,13 @@ impl Producers {
         None
     }
 
-    /// B-107: forgets producers that were idle for `limit` and have no open transaction.
-    pub(crate) fn expire(&mut self, now: Instant, limit: std::time::Duration) {
+    /// B-107: forgets producers whose last batch is older than `limit` and that have no open transaction. The batch's own time
+    /// counts, which the log keeps: a restart makes nobody younger.
+    pub(crate) fn expire(&mut self, wall: Timestamp, limit: Duration) {
+        let limit = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
+        let is_fresh = |last: Timestamp| wall.0.saturating_sub(last.0) < limit;
         self.entries
-            .retain(|_, entry| entry.open_since.is_some() || now - entry.last_used < limit);
+            .retain(|_, entry| entry.open_since.is_some() || is_fresh(entry.last_timestamp));
     }
 
     /// What is known of a producer id.

@@ -7,6 +7,7 @@ mod fetch;
 mod idempotence;
 mod metadata;
 mod produce;
+mod producer_state;
 mod scene;
 mod sockets;
 mod transactions;

@@ -195,6 +195,20 @@ impl Scene {
         response.responses.remove(0).partitions.remove(0)
     }
 
+    /// A connection to the node that coordinates a transactional id.
+    pub(crate) fn coordinator(&mut self, transactional_id: &str) -> ConnectionId {
+        let lookup = FindCoordinatorRequest {
+            key_type: 1,
+            coordinator_keys: vec![transactional_id.to_owned()],
+            ..Default::default()
+        };
+        let anybody = self.connect();
+        // The first question creates the shards, the second one finds them.
+        self.ask(anybody, &lookup, 4);
+        let found = self.ask(anybody, &lookup, 4);
+        self.connect_to(found.coordinators[0].node_id.0)
+    }
+
     /// A transactional id with its identity, after FindCoordinator and InitProducerId.
     pub(crate) fn initialize(
         &mut self,
