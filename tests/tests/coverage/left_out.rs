@@ -115,4 +115,8 @@ pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
     ("N-89", "telemetry is not there yet"),
     ("K-19", "security is not there yet"),
     ("K-25", "security is not there yet"),
+    (
+        "B-57",
+        "two-phase commit: no request that the broker serves carries it",
+    ),
 ];

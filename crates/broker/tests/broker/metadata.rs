@@ -1,8 +1,9 @@
 //! Brokers, topics, leaders, and the creation of topics.
 
-use kommit_broker::BrokerConfig;
 use kommit_broker::config::AutoCreateTopics;
 use kommit_broker::coordinator::interface::NodeState;
+use kommit_broker::{BrokerConfig, ResponseMessage, TransactionVersion, Verdict};
+use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::*;
 use kommit_protocol::units::{LeaderEpoch, NodeId, TopicId};
@@ -216,4 +217,53 @@ fn a_recreated_topic_has_a_new_id() {
         scene.ask(connection, &create, 7).topics[0].error_code,
         ErrorCode::TopicAlreadyExists
     );
+}
+
+/// B-6: the level is 2 until another one is finalised; each change raises the epoch, and level 0 is none at all.
+#[test]
+fn another_transaction_version_is_finalised_at_run_time() {
+    let mut scene = Scene::new();
+    let connection = scene.connect();
+    let request = ApiVersionsRequest {
+        client_software_name: "scene".to_owned(),
+        client_software_version: "1.0".to_owned(),
+    };
+    let finalised = |scene: &mut Scene| {
+        let response = scene.ask(connection, &request, 4);
+        let features = response.finalized_features.iter();
+        let level = features
+            .filter(|feature| feature.name == "transaction.version")
+            .map(|feature| (feature.min_version_level, feature.max_version_level));
+        (response.finalized_features_epoch, level.collect::<Vec<_>>())
+    };
+    let (epoch, level) = finalised(&mut scene);
+    assert_eq!(level, [(2, 2)]);
+    scene.core.set_transaction_version(TransactionVersion::V1);
+    assert_eq!(finalised(&mut scene), (epoch + 1, vec![(1, 1)]));
+    scene.core.set_transaction_version(TransactionVersion::V0);
+    assert_eq!(finalised(&mut scene), (epoch + 2, vec![]));
+}
+
+/// B-19: a broker that starts knows no brokers yet, and a stale client is told to begin anew: both are rules.
+#[test]
+fn a_broker_that_starts_is_played_by_rules() {
+    let mut scene = Scene::new();
+    let connection = scene.connect();
+    let forget = |response: &mut ResponseMessage| {
+        if let ResponseMessage::Metadata(response) = response {
+            response.brokers.clear();
+        }
+    };
+    scene.rule(ApiKey::Metadata, Verdict::edit(forget));
+    let starting = scene.ask(connection, &named(TOPIC), 13);
+    assert_eq!(
+        (starting.brokers.len(), starting.error_code),
+        (0, ErrorCode::None)
+    );
+
+    scene.rule(ApiKey::Metadata, Verdict::Answer(ErrorCode::RebootstrapRequired));
+    let stale = scene.ask(connection, &named(TOPIC), 13);
+    assert_eq!(stale.error_code, ErrorCode::RebootstrapRequired);
+    let started = scene.ask(connection, &named(TOPIC), 13);
+    assert_eq!((started.brokers.len(), started.error_code), (1, ErrorCode::None));
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use kommit_broker::BrokerConfig;
 use kommit_broker::config::{CleanupPolicy, TimestampType, TopicConfig};
-use kommit_protocol::batch::{BatchView, TimestampType as StoredType};
+use kommit_protocol::batch::{self, BatchView, TimestampType as StoredType};
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::*;
-use kommit_protocol::units::{LeaderEpoch, NodeId, PartitionId, TopicId};
+use kommit_protocol::units::{LeaderEpoch, NodeId, PartitionId, ProducerId, TopicId};
 
 use crate::scene::{Batch, Scene, TOPIC, TV2, only_partition, partition_0};
 
@@ -94,6 +94,68 @@ fn malformed_records_are_refused_with_the_code_of_their_fault() {
     }
     assert_eq!(code_of(&mut scene, followed_by(&[0; 5])).0, ErrorCode::None);
     assert_eq!(scene.log_len(), 1);
+}
+
+/// The batch with other bytes in its header, and a checksum that fits.
+fn forged(batch: &Batch, at: usize, with: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::from(batch.bytes().as_ref());
+    bytes[at..at + with.len()].copy_from_slice(with);
+    let records = batch::records_crc(&bytes[61..]);
+    batch::finish_crc(&mut bytes, records);
+    bytes.freeze()
+}
+
+/// B-32: what only brokers write, and headers that contradict themselves.
+#[test]
+fn a_batch_that_no_client_may_write_is_an_invalid_record() {
+    let mut scene = Scene::new();
+    let (plain, idempotent) = (Batch::plain().records(2), Batch::of(7, 0, 0));
+    for (what, records) in [
+        ("a control batch", forged(&plain, 21, &[0, 0x20])),
+        ("no records", forged(&plain, 57, &[0; 4])),
+        ("a last delta below count - 1", forged(&plain, 23, &[0; 4])),
+        ("a last delta above count - 1", forged(&plain, 23, &[0, 0, 0, 2])),
+        ("no sequence", forged(&idempotent, 53, &[0xff; 4])),
+    ] {
+        assert_eq!(code_of(&mut scene, records).0, ErrorCode::InvalidRecord, "{what}");
+    }
+    assert_eq!(scene.log_len(), 0);
+}
+
+/// B-32: an epoch of -1 is an epoch, and a transactional batch without producer id goes unverified.
+#[test]
+fn what_kafka_does_not_check_is_appended() {
+    let mut scene = Scene::new();
+    let connection = scene.connect();
+    let nobody = Batch {
+        transactional_id: Some("t".to_owned()),
+        ..Batch::plain()
+    };
+    for batch in [Batch::of(7, -1, 3), nobody] {
+        assert_eq!(scene.produce(connection, &batch).error_code, ErrorCode::None);
+    }
+    assert_eq!(scene.log_len(), 2);
+}
+
+/// B-26: one request speaks for one producer; otherwise none of its batches is written.
+#[test]
+fn transactional_batches_of_two_producers_are_refused_together() {
+    let mut scene = Scene::new();
+    let connection = scene.connect();
+    let (id, epoch) = scene.initialize(connection, "t");
+    let mut request = Batch::in_transaction((id, epoch), 0).request();
+    let stranger = Batch::in_transaction((ProducerId(id.0 + 1), epoch), 0).bytes();
+    request.topic_data[0]
+        .partition_data
+        .push(ProduceRequestPartition {
+            index: PartitionId(1),
+            records: Some(stranger),
+        });
+    let response = scene.ask(connection, &request, TV2);
+    let partitions = &response.responses[0].partition_responses;
+    let codes: Vec<_> = partitions.iter().map(|partition| partition.error_code).collect();
+    assert_eq!(codes, [ErrorCode::InvalidProducerIdMapping; 2]);
+    assert_eq!(scene.log_len(), 0);
 }
 
 /// B-31: the topic bounds the size of a batch.
