@@ -52,6 +52,14 @@ macro_rules! served {
             }
         }
 
+        #[cfg(test)]
+        impl ResponseMessage {
+            /// An answer of each kind, with the versions in which it is given.
+            fn each() -> Vec<(ApiKey, Self, VersionRange)> {
+                vec![$((ApiKey::$api, Self::$api($response::default()), VersionRange::new($min, $max)),)*]
+            }
+        }
+
         impl ResponseMessage {
             /// Says how long the connection is not served (B-14).
             pub(crate) fn set_throttle_time_ms(&mut self, millis: i32) {
@@ -101,4 +109,41 @@ served! {
     DescribeProducers(DescribeProducersRequest, DescribeProducersResponse) 0..=0;
     DescribeTransactions(DescribeTransactionsRequest, DescribeTransactionsResponse) 0..=0;
     ListTransactions(ListTransactionsRequest, ListTransactionsResponse) 0..=2;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first version of each answer with a throttle time, as the protocol's documentation has it.
+    const FIRST_TELLING: &[(ApiKey, i16)] = &[
+        (ApiKey::ListOffsets, 2),
+        (ApiKey::Metadata, 3),
+        (ApiKey::OffsetCommit, 3),
+        (ApiKey::OffsetFetch, 3),
+        (ApiKey::FindCoordinator, 1),
+        (ApiKey::JoinGroup, 2),
+        (ApiKey::Heartbeat, 1),
+        (ApiKey::LeaveGroup, 1),
+        (ApiKey::SyncGroup, 1),
+        (ApiKey::DescribeGroups, 1),
+        (ApiKey::ListGroups, 1),
+        (ApiKey::ApiVersions, 1),
+    ];
+
+    /// B-14: every answer in every version tells the throttle time, unless it has no room for it.
+    #[test]
+    fn every_answer_with_room_for_a_throttle_time_tells_it() {
+        for (api, response, served) in ResponseMessage::each() {
+            let mut told = response.clone();
+            told.set_throttle_time_ms(200);
+            let first = FIRST_TELLING.iter().find(|(key, _)| *key == api);
+            let first = first.map_or(served.min, |(_, version)| *version);
+            let never = matches!(api, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate);
+            for version in served.min..=served.max {
+                let differs = told.encode(version, 0) != response.encode(version, 0);
+                assert_eq!(differs, !never && version >= first, "{api} v{version}");
+            }
+        }
+    }
 }

@@ -316,6 +316,7 @@ impl BrokerCore {
                 if matches!(after.verdict, Verdict::DisconnectAfter) {
                     return serving.close(connection);
                 }
+                self.hold_back(connection, now.instant);
                 return serving.finished();
             }
             Outcome::Close => return serving.close(connection),
@@ -386,8 +387,13 @@ impl BrokerCore {
         let throttle: Duration = self.world.config.throttle;
         if !throttle.is_zero() {
             response.set_throttle_time_ms(i32::try_from(throttle.as_millis()).unwrap_or(i32::MAX));
-            connection.resume_at = now + throttle;
+            self.hold_back(connection, now);
         }
+    }
+
+    /// B-14: who was told nothing because of acks = 0 waits as well.
+    fn hold_back(&self, connection: &mut Connection, now: Instant) {
+        connection.resume_at = now + self.world.config.throttle;
     }
 }
 

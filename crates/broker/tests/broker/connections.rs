@@ -1,7 +1,5 @@
 //! Order, malformed bytes, unknown versions, throttle.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use kommit_broker::{BrokerConfig, Verdict};
 use kommit_protocol::api::{ApiKey, VersionRange};
@@ -153,28 +151,6 @@ fn ranges_can_be_narrowed_per_node() {
     scene.send(old, &Batch::plain().request(), TV2);
     assert!(!scene.is_closed(new));
     assert!(scene.is_closed(old));
-}
-
-/// B-14: a throttled connection hears the time, and is served again after it.
-#[test]
-fn a_throttled_connection_is_not_served_for_the_time_it_was_told() {
-    let mut scene = Scene::with(BrokerConfig {
-        throttle: Duration::from_millis(200),
-        ..BrokerConfig::default()
-    });
-    let connection = scene.connect();
-    assert_eq!(
-        scene
-            .ask(connection, &MetadataRequest::default(), 9)
-            .throttle_time_ms,
-        200
-    );
-
-    scene.send(connection, &MetadataRequest::default(), 9);
-    scene.pass(199);
-    assert!(scene.raw_answer(connection).is_none());
-    scene.pass(1);
-    assert!(scene.raw_answer(connection).is_some());
 }
 
 /// B-13: acks = 0 is never answered; its errors close the connection.

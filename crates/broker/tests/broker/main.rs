@@ -10,5 +10,6 @@ mod produce;
 mod producer_state;
 mod scene;
 mod sockets;
+mod throttling;
 mod transactions;
 mod verification;
