@@ -39,6 +39,8 @@ pub struct BrokerConfig {
     pub verification: Verification,
     /// How often a produce repeats an add call that met CONCURRENT_TRANSACTIONS (B-78).
     pub verification_retry: VerificationRetry,
+    /// How long the coordinator's answer is on its way to the leader of a partition that asks about a batch (B-80, B-81).
+    pub verification_delay: Duration,
     /// `producer.id.expiration.ms` (B-107).
     pub producer_id_expiration: Duration,
     /// `producer.id.expiration.check.interval.ms` (B-107).
@@ -76,6 +78,7 @@ impl Default for BrokerConfig {
             marker_delay: Duration::ZERO,
             verification: Verification::Enabled,
             verification_retry: VerificationRetry::default(),
+            verification_delay: Duration::ZERO,
             producer_id_expiration: Duration::from_millis(86_400_000),
             producer_id_expiration_interval: Duration::from_millis(600_000),
             max_frame_bytes: 100 * 1024 * 1024,

@@ -50,6 +50,12 @@ impl Coordinators {
         }
     }
 
+    /// Changes the settings; what is done in intervals is due an interval from the next turn on.
+    pub fn configure(&mut self, config: &CoordinatorConfig) {
+        self.transactions.configure(config);
+        self.groups.configure(config);
+    }
+
     /// Which broker coordinates a group or a transactional id (B-21).
     pub fn find_coordinator(
         &mut self,

@@ -232,6 +232,7 @@ impl BrokerCore {
         self.world.leaders_moved();
         self.world.cluster.set_node_state(node, state);
         if state == NodeState::Stopped {
+            self.world.questions.forget(node);
             for (id, connection) in self
                 .connections
                 .iter_mut()
@@ -259,9 +260,11 @@ impl BrokerCore {
         self.world.cluster.set_transaction_version(version);
     }
 
-    /// Changes the settings that may change at run time: delays, expiry, verification, throttle, version ranges.
+    /// Changes the settings that may change at run time: delays, expiry, verification, throttle, version ranges. The intervals of
+    /// expiry begin anew (B-123).
     pub fn configure(&mut self, change: impl FnOnce(&mut BrokerConfig)) {
         change(&mut self.world.config);
+        self.world.configured();
     }
 
     /// The settings in force.

@@ -10,6 +10,7 @@ use crate::config::BrokerConfig;
 use crate::coordinator::interface::{CONSUMER_OFFSETS_TOPIC, ClusterNode, MarkerWrite, NodeState};
 use crate::coordinator::{Coordinators, GroupAnswer, Ticket, TransactionLog};
 use crate::dispatch::Outcome;
+use crate::dispatch::produce::verification::Questions;
 use crate::messages::ResponseMessage;
 use crate::partition::AppendContext;
 use crate::topics::Cluster;
@@ -25,6 +26,7 @@ pub(crate) struct World {
     pub(crate) config: BrokerConfig,
     pub(crate) cluster: Cluster,
     pub(crate) coordinators: Coordinators,
+    pub(crate) questions: Questions,
     markers: BTreeMap<(Instant, u64), MarkerWrite>,
     marker_count: u64,
     group_answers: BTreeMap<Ticket, GroupAnswer>,
@@ -50,6 +52,7 @@ impl World {
         Self {
             cluster: Cluster::new(nodes, config.transaction_version, config.seed),
             coordinators: Coordinators::new(config.coordinator.clone()),
+            questions: Questions::default(),
             markers: BTreeMap::new(),
             marker_count: 0,
             group_answers: BTreeMap::new(),
@@ -61,6 +64,13 @@ impl World {
             expiry_due: None,
             config,
         }
+    }
+
+    /// Takes the changed settings over to where copies of them are (B-123).
+    pub(crate) fn configured(&mut self) {
+        self.coordinators.configure(&self.config.coordinator);
+        self.coordinators_due = Instant::ORIGIN;
+        self.expiry_due = None;
     }
 
     /// Rises whenever a waiting fetch or produce might have become answerable.

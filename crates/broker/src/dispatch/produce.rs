@@ -4,6 +4,7 @@
 //! for the coordinator (B-78) or for replication (B-30) is a [`PendingProduce`].
 
 mod answer;
+pub(crate) mod verification;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,20 +13,16 @@ use bytes::Bytes;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::*;
 use kommit_protocol::time::{Instant, Now};
-use kommit_protocol::units::{Identity, NodeId, Offset, TopicId, TopicPartition};
+use kommit_protocol::units::{NodeId, Offset, TopicId, TopicPartition};
 
 use super::{Context, Outcome, named};
-use crate::config::Verification;
-use crate::coordinator::interface::{VerifyMode, VerifyRequest};
 use crate::core::World;
 use crate::partition::incoming::{IncomingBatch, Refusal};
-use crate::partition::verification::{ClientRules, Guard};
+use crate::partition::verification::Guard;
 use crate::partition::{AppendContext, Appended, Proof};
 use crate::topics::is_internal;
-use answer::unverified_refusal;
+use verification::{Asked, Verified};
 
-/// The first version in which the broker adds partitions to the transaction (B-74).
-const FIRST_ADDING_VERSION: i16 = 12;
 /// The first version with topic ids instead of names.
 const FIRST_ID_VERSION: i16 = 13;
 /// Kafka's admin client, which may write to internal topics (B-28).
@@ -61,6 +58,7 @@ pub(crate) struct PendingProduce {
     transactional_id: Option<Arc<str>>,
     is_admin: bool,
     items: Vec<Item>,
+    asked: Option<Asked>,
     wait: Wait,
     timeout: Instant,
 }
@@ -70,6 +68,8 @@ pub(crate) struct PendingProduce {
 enum Wait {
     /// The end of another transaction of the same id (B-78).
     Coordinator { next: Instant, limit: Instant },
+    /// The coordinator's answers, which are on their way (B-80, B-81).
+    Answers { arrives: Instant, limit: Instant },
     /// Replication (B-30).
     Replication,
 }
@@ -85,6 +85,7 @@ pub(super) fn begin(world: &mut World, context: &Context<'_>, request: ProduceRe
         transactional_id: request.transactional_id.as_deref().map(Arc::from),
         is_admin: context.client_id == Some(ADMIN_CLIENT_ID),
         items: Vec::new(),
+        asked: None,
         wait: Wait::Coordinator {
             next: context.now.instant,
             limit,
@@ -116,6 +117,7 @@ impl PendingProduce {
     pub(crate) fn next_deadline(&self) -> Instant {
         match self.wait {
             Wait::Coordinator { next, .. } => next,
+            Wait::Answers { arrives, .. } => arrives,
             Wait::Replication => self.timeout,
         }
     }
@@ -127,7 +129,14 @@ impl PendingProduce {
                 return Err(self);
             }
             self.start_verification(world, now);
-            if self.verify(world, now, limit) == Verified::Later {
+            let arrives = self.ask(world, now);
+            self.wait = Wait::Answers { arrives, limit };
+        }
+        if let Wait::Answers { arrives, limit } = self.wait {
+            if now.instant < arrives {
+                return Err(self);
+            }
+            if self.hear(world, now, limit) == Verified::Later {
                 let next = now.instant + world.config.verification_retry.interval;
                 self.wait = Wait::Coordinator {
                     next: next.min(limit),
@@ -209,98 +218,6 @@ impl PendingProduce {
         })
     }
 
-    fn rules(&self) -> ClientRules {
-        if self.version >= FIRST_ADDING_VERSION {
-            ClientRules::V2
-        } else {
-            ClientRules::V1
-        }
-    }
-
-    /// B-75, B-76, B-82: which batches need the coordinator's agreement. A repetition (B-78) begins anew, as markers that were
-    /// written meanwhile belong to the transaction before.
-    fn start_verification(&mut self, world: &mut World, now: Now) {
-        let rules = self.rules();
-        let is_off = rules == ClientRules::V1 && world.config.verification == Verification::Disabled;
-        for item in &mut self.items {
-            let (ItemStage::Ready(batch, Proof::NotNeeded) | ItemStage::Unverified(batch, _)) = &item.stage
-            else {
-                continue;
-            };
-            let batch = batch.clone();
-            let Ok(partition) = world.cluster.partition_mut(&item.partition) else {
-                continue;
-            };
-            item.stage = if is_off {
-                ItemStage::Ready(batch, Proof::Unchecked)
-            } else {
-                match partition.start_verification(&batch, rules, now.instant) {
-                    Ok(None) => ItemStage::Ready(batch, Proof::NotNeeded),
-                    Ok(Some(guard)) => ItemStage::Unverified(batch, guard),
-                    Err(code) => ItemStage::Refused(Refusal::hidden(code)),
-                }
-            }
-        }
-    }
-
-    /// B-77, B-78: asks the coordinator about everything that is unverified.
-    fn verify(&mut self, world: &mut World, now: Now, limit: Instant) -> Verified {
-        let Some(request) = self.question() else {
-            return Verified::Done;
-        };
-        let World {
-            coordinators,
-            cluster,
-            ..
-        } = world;
-        let results = coordinators.verify_or_add(&request, &cluster.view(), now);
-        world.coordinators_moved(now);
-        let may_retry = request.mode == VerifyMode::Add && now.instant < limit;
-        let mut outcome = Verified::Done;
-        let unverified = self
-            .items
-            .iter_mut()
-            .filter(|item| matches!(item.stage, ItemStage::Unverified(..)));
-        for (item, result) in unverified.zip(results) {
-            let ItemStage::Unverified(batch, guard) = &item.stage else {
-                continue;
-            };
-            match result {
-                Ok(()) => item.stage = ItemStage::Ready(batch.clone(), Proof::Verified(*guard)),
-                Err(ErrorCode::ConcurrentTransactions) if may_retry => outcome = Verified::Later,
-                Err(code) => {
-                    item.stage = ItemStage::Refused(unverified_refusal(code, self.version, request.mode));
-                }
-            }
-        }
-        outcome
-    }
-
-    fn question(&self) -> Option<VerifyRequest> {
-        let mut identity = None;
-        let mut partitions = Vec::new();
-        for item in &self.items {
-            if let ItemStage::Unverified(batch, _) = &item.stage {
-                identity = identity.or(batch.producer_id.map(|id| Identity {
-                    id,
-                    epoch: batch.epoch,
-                }));
-                partitions.push(item.partition.clone());
-            }
-        }
-        let mode = match self.rules() {
-            ClientRules::V1 => VerifyMode::VerifyOnly,
-            ClientRules::V2 => VerifyMode::Add,
-        };
-        let transactional_id = self.transactional_id.clone()?;
-        Some(VerifyRequest {
-            transactional_id,
-            identity: identity?,
-            partitions,
-            mode,
-        })
-    }
-
     /// B-25, B-29, and the append itself.
     fn append(&mut self, world: &mut World, now: Now) {
         let is_acks_legal = matches!(self.acks, -1..=1);
@@ -342,13 +259,6 @@ impl PendingProduce {
             }
         }
     }
-}
-
-/// Whether every batch has the coordinator's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verified {
-    Done,
-    Later,
 }
 
 fn append_batch(

@@ -11,5 +11,6 @@ mod producer_state;
 mod scene;
 mod sockets;
 mod throttling;
+mod timeouts;
 mod transactions;
 mod verification;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kommit_broker::config::Verification;
 use kommit_broker::coordinator::interface::{CoordinatorKind, ShardState, shard_number};
-use kommit_broker::{BrokerConfig, TransactionVersion};
+use kommit_broker::{BrokerConfig, ConnectionId, TransactionVersion};
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::ProduceRequest;
 use kommit_protocol::units::{ProducerEpoch, ProducerId};
@@ -231,4 +231,64 @@ fn coordinator_trouble_reaches_tv1_clients_as_not_enough_replicas() {
         scene.produce_as(connection, &batch, TV1).error_code,
         ErrorCode::NotEnoughReplicas
     );
+}
+
+/// A TV1 cluster in which the coordinator's answers take 100 ms.
+fn slow() -> Scene {
+    Scene::with(BrokerConfig {
+        transaction_version: TransactionVersion::V1,
+        verification_delay: Duration::from_millis(100),
+        ..BrokerConfig::default()
+    })
+}
+
+/// The code of the answer to a produce that was sent before, if there is one.
+fn heard(scene: &mut Scene, connection: ConnectionId) -> Option<ErrorCode> {
+    let (_, response) = scene.answer::<ProduceRequest>(connection, TV1)?;
+    Some(only_partition(response).error_code)
+}
+
+/// B-80: the coordinator agreed while the transaction was open; its marker comes first, and the batch does not open it again.
+#[test]
+fn a_batch_that_was_verified_before_the_end_comes_too_late() {
+    let mut scene = slow();
+    let (connection, other) = (scene.connect(), scene.connect());
+    let identity = scene.initialize(connection, "t");
+    scene.add_partition(connection, identity);
+    scene.send(connection, &Batch::in_transaction(identity, 0).request(), TV1);
+    scene.pass(99);
+    assert_eq!(heard(&mut scene, connection), None);
+    assert_eq!(scene.end(other, identity, true, 4).error_code, ErrorCode::None);
+    scene.pass(1);
+    assert_eq!(heard(&mut scene, connection), Some(ErrorCode::InvalidTxnState));
+    assert_eq!(scene.log_len(), 1);
+}
+
+/// B-81: of two questions about one transactional id the older is given up: the client is to come again when the epoch is the same, and is
+/// fenced when the newer question has a higher one. A question with a lower epoch than the open one is fenced at once.
+#[test]
+fn a_second_question_about_a_transactional_id_replaces_the_first() {
+    for (second_epoch, first_code, second_code) in [
+        (1, ErrorCode::NotEnoughReplicas, ErrorCode::None),
+        (
+            2,
+            ErrorCode::InvalidProducerEpoch,
+            ErrorCode::InvalidProducerEpoch,
+        ),
+        (0, ErrorCode::None, ErrorCode::InvalidProducerEpoch),
+    ] {
+        let mut scene = slow();
+        let (first, second) = (scene.connect(), scene.connect());
+        scene.initialize(first, "t");
+        let identity = scene.initialize(first, "t");
+        scene.add_partition(first, identity);
+        let request = Batch::in_transaction((identity.0, ProducerEpoch(second_epoch)), 0).request();
+        scene.send(first, &Batch::in_transaction(identity, 0).request(), TV1);
+        scene.pass(50);
+        scene.send(second, &request, TV1);
+        scene.pass(50);
+        assert_eq!(heard(&mut scene, first), Some(first_code));
+        scene.pass(50);
+        assert_eq!(heard(&mut scene, second), Some(second_code));
+    }
 }

@@ -48,6 +48,10 @@ impl GroupCoordinator {
         }
     }
 
+    pub(super) fn configure(&mut self, config: &CoordinatorConfig) {
+        self.metadata_max_bytes = config.offset_metadata_max_bytes;
+    }
+
     /// B-119: the end of a transaction reaches its offsets. Markers for other topics are nobody's concern here.
     pub(super) fn apply_marker(&mut self, marker: &MarkerWrite) {
         let partition = &marker.topic_partition;

@@ -97,6 +97,11 @@ impl TransactionCoordinator {
         }
     }
 
+    pub(super) fn configure(&mut self, config: &CoordinatorConfig) {
+        self.timetable = Timetable::new(config);
+        self.config = config.clone();
+    }
+
     /// Changes what happens to writes. Once the log is writable, what was pending takes effect.
     pub(super) fn set_log(&mut self, log: TransactionLog, now: Now) {
         self.log = log;
