@@ -17,6 +17,8 @@ pub(crate) mod incoming;
 pub(crate) mod log;
 pub(crate) mod producers;
 mod records;
+#[cfg(test)]
+mod tests;
 pub(crate) mod verification;
 pub(crate) mod visibility;
 

@@ -6,7 +6,7 @@ use kommit_broker::BrokerConfig;
 use kommit_protocol::batch;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::*;
-use kommit_protocol::units::{LeaderEpoch, ProducerEpoch, ProducerId};
+use kommit_protocol::units::{LeaderEpoch, NodeId, PartitionId, ProducerEpoch, ProducerId, TopicPartition};
 
 use crate::scene::{Batch, Scene, TOPIC, TV2, fetch_from};
 
@@ -44,6 +44,60 @@ fn an_open_transaction_hides_what_is_behind_it() {
     let all = scene.fetch(connection, &fetch_from(0, UNCOMMITTED));
     assert_eq!(batches_in(&all), [0, 1, 2]);
     assert_eq!(all.aborted_transactions, None);
+}
+
+/// B-111: a record outside transactions is decided at once, but seen only behind the transactions that were open before it; one that comes
+/// before them is seen at once.
+#[test]
+fn a_plain_record_waits_for_the_transactions_before_it() {
+    let (mut scene, identity) = with_open_transaction();
+    let connection = scene.connect();
+    let seen = |scene: &mut Scene| batches_in(&scene.fetch(connection, &fetch_from(0, COMMITTED)));
+    let other = scene.initialize(connection, "u");
+    let mut second = Batch::in_transaction(other, 0);
+    second.transactional_id = Some("u".to_owned());
+    scene.produce(connection, &second);
+    scene.produce(connection, &Batch::plain());
+    assert_eq!(seen(&mut scene), [0]);
+    scene.end(connection, identity, true, 5);
+    assert_eq!(seen(&mut scene), [0, 1, 2]);
+    let request = EndTxnRequest {
+        transactional_id: "u".to_owned(),
+        producer_id: other.0,
+        producer_epoch: other.1,
+        committed: false,
+    };
+    scene.ask(connection, &request, 5);
+    assert_eq!(seen(&mut scene), [0, 1, 2, 3, 4, 5, 6]);
+}
+
+/// B-99: the end of a transaction becomes visible partition by partition, with each marker.
+#[test]
+fn a_commit_becomes_visible_partition_by_partition() {
+    let mut scene = Scene::new();
+    let connection = scene.connect();
+    let identity = scene.initialize(connection, "t");
+    let mut sent = Batch::in_transaction(identity, 0).request();
+    let other = ProduceRequestPartition {
+        index: PartitionId(1),
+        ..sent.topic_data[0].partition_data[0].clone()
+    };
+    sent.topic_data[0].partition_data.push(other);
+    scene.ask(connection, &sent, TV2);
+    let slow = TopicPartition::new(TOPIC, 1);
+    assert_eq!(scene.core.move_leader(&slow, None), Ok(()));
+    assert_eq!(
+        scene.end(connection, identity, true, 5).error_code,
+        ErrorCode::None
+    );
+    let seen = |scene: &Scene, partition| {
+        let found = scene.core.watermarks(&TopicPartition::new(TOPIC, partition));
+        found.expect("it exists").last_stable_offset.0
+    };
+    assert_eq!((seen(&scene, 0), seen(&scene, 1)), (2, 0));
+    assert_eq!(scene.core.move_leader(&slow, Some(NodeId(1))), Ok(()));
+    scene.pass(100);
+    assert_eq!((seen(&scene, 0), seen(&scene, 1)), (2, 2));
 }
 
 /// B-112, B-114: after an abort everything is delivered, the marker too, with the list to skip by.
