@@ -1,6 +1,7 @@
 //! What both producers share: the way of a record into its batch, waiting for metadata and memory, and the close.
 
 mod metadata;
+mod slice;
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};

@@ -56,6 +56,40 @@ impl TrySendError<'_> {
     }
 }
 
+/// A slice whose records were taken up to the one that was refused. Those behind it were not tried.
+#[derive(Debug, Error)]
+#[error("record {} of the slice was refused: {error}", .sent.len())]
+#[non_exhaustive]
+pub struct SendAllError {
+    /// What becomes of the records before it; there are as many as the refused record's index.
+    pub sent: Vec<Delivery>,
+    /// Why it was refused.
+    #[source]
+    pub error: SendError,
+}
+
+impl SendAllError {
+    /// Whether the rest of the slice, from the refused record on, may be taken later.
+    pub fn is_retriable(&self) -> bool {
+        self.error.is_retriable()
+    }
+
+    /// Whether the transaction that the records were for can only be aborted.
+    pub fn requires_abort(&self) -> bool {
+        self.error.requires_abort()
+    }
+
+    /// Whether the producer is of no more use.
+    pub fn is_fatal(&self) -> bool {
+        self.error.is_fatal()
+    }
+
+    /// Never for the refused record and those behind it; those before it have their deliveries.
+    pub fn may_be_written(&self) -> bool {
+        false
+    }
+}
+
 /// A producer that could not be started.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]

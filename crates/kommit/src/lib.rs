@@ -19,7 +19,7 @@ mod transactional;
 pub use config::{Acks, ConfigError, ConfigWarning, ProducerBuilder, ProducerConfig};
 pub use error::{
     AbortError, BeginError, CloseError, CommitError, ConnectError, DeadProducer, Fate, FlushError, GapError,
-    OffsetsError, SendError, SendErrorKind, TransactionFailed, TrySendError,
+    OffsetsError, SendAllError, SendError, SendErrorKind, TransactionFailed, TrySendError,
 };
 pub use kommit_accumulator::{
     Delivery, GateReason, Partitioner, Partitioning, Partitions, RecordMetadata, StickyChoice,

@@ -10,7 +10,7 @@ use kommit_protocol::units::{PartitionId, TopicPartition};
 use kommit_sender::{Command, Reply};
 
 use crate::client::Client;
-use crate::error::{CloseError, ConnectError, FlushError, GapError, SendError, TrySendError};
+use crate::error::{CloseError, ConnectError, FlushError, GapError, SendAllError, SendError, TrySendError};
 use crate::metrics::{Metrics, Spent};
 use crate::record::Record;
 use crate::topic::Topic;
@@ -91,6 +91,20 @@ impl Producer {
     #[inline]
     pub async fn send(&self, record: Record<'_>) -> Result<Delivery, SendError> {
         self.client.send(record, None).await
+    }
+
+    /// Sends a slice of records in its order, each as [`send`](Producer::send) does, with up to `max.block.ms` for each. There is a delivery for each
+    /// record, in the same order.
+    ///
+    /// # Errors
+    ///
+    /// [`SendAllError`]: a record was refused. It has the deliveries of the records before it; those behind it were not tried.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the records sent that were taken already, without anybody to hear of their outcome; [`flush`](Producer::flush) waits for them.
+    pub async fn send_all(&self, records: &[Record<'_>]) -> Result<Vec<Delivery>, SendAllError> {
+        self.client.send_all(records, None).await
     }
 
     /// As [`send`](Producer::send), without waiting: when the topic is not known yet, or memory is short, the record comes back.

@@ -7,7 +7,7 @@ use kommit_protocol::units::TopicPartition;
 use kommit_txn_manager::{ConsumerGroupMetadata, OffsetAndMetadata, TransactionError};
 
 use crate::error::{
-    AbortError, BeginError, CommitError, DeadProducer, OffsetsError, SendError, TrySendError,
+    AbortError, BeginError, CommitError, DeadProducer, OffsetsError, SendAllError, SendError, TrySendError,
 };
 use crate::metrics::Spent;
 use crate::record::Record;
@@ -44,6 +44,24 @@ impl<'p> Transaction<'p> {
         let sent = self.producer.client.send(record, Some(self.number)).await;
         if let Err(error) = &sent {
             self.producer.client.condemn(error);
+        }
+        sent
+    }
+
+    /// Sends a slice of records in its order, each as [`send`](Transaction::send) does, with up to `max.block.ms` for each. There is a delivery for each
+    /// record, in the same order.
+    ///
+    /// # Errors
+    ///
+    /// [`SendAllError`]: a record was refused. It has the deliveries of the records before it; those behind it were not tried.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the records sent that were taken already, without anybody to hear of their outcome; the commit waits for them.
+    pub async fn send_all(&self, records: &[Record<'_>]) -> Result<Vec<Delivery>, SendAllError> {
+        let sent = self.producer.client.send_all(records, Some(self.number)).await;
+        if let Err(refused) = &sent {
+            self.producer.client.condemn(&refused.error);
         }
         sent
     }

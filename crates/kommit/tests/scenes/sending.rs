@@ -1,6 +1,6 @@
 //! The idempotent producer: where its records go, in which order, and what their senders are told.
 
-use kommit::{Record, TrySendError};
+use kommit::{Record, SendErrorKind, TrySendError};
 use kommit_broker::{Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
@@ -30,6 +30,52 @@ async fn records_keep_their_order_and_know_their_offsets() {
             .collect();
         assert_eq!(values, sent);
     }
+}
+
+/// P-4: a slice is sent in its order, and each of its records has a delivery.
+#[tokio::test]
+async fn a_slice_keeps_its_order() {
+    let stage = Stage::set().await;
+    let producer = stage.producer(&[("batch.size", "200")]);
+    let values: Vec<String> = (0..90).map(|number| format!("value {number}")).collect();
+    let records: Vec<Record<'_>> = values
+        .iter()
+        .map(|value| Record::new(TOPIC).partition(0).value(value))
+        .collect();
+    let deliveries = producer.send_all(&records).await.expect("room");
+    assert_eq!(deliveries.len(), records.len());
+    for (delivery, offset) in deliveries.into_iter().zip(0..) {
+        let written = delivery.await.expect("written");
+        assert_eq!(written.offset.map(|offset| offset.0), Some(offset));
+    }
+    assert_eq!(stage.records(0).iter().map(text).collect::<Vec<_>>(), values);
+}
+
+/// P-4, P-10: a record that is refused ends its slice: those before it are sent, those behind it are not, so that none overtakes it.
+#[tokio::test]
+async fn a_slice_ends_with_the_first_record_that_is_refused() {
+    let stage = Stage::set().await;
+    let producer = stage.producer(&[]);
+    let record = Record::new(TOPIC).partition(0);
+    let records = [
+        record.value("before"),
+        record.value("refused").timestamp_millis(-1),
+        record.value("behind"),
+    ];
+    let refused = producer.send_all(&records).await.expect_err("no such time");
+    assert!(
+        matches!(refused.error.kind(), SendErrorKind::InvalidRecord(_)),
+        "{refused}"
+    );
+    assert!(
+        refused.to_string().starts_with("record 1 of the slice"),
+        "{refused}"
+    );
+    for delivery in refused.sent {
+        delivery.await.expect("written");
+    }
+    producer.close(LONG).await.expect("a graceful close");
+    assert_eq!(stage.records(0).iter().map(text).collect::<Vec<_>>(), ["before"]);
 }
 
 /// records with the same key meet in one partition.
