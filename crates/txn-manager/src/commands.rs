@@ -20,7 +20,7 @@ use crate::version::Flavour;
 /// Whether a repeated operation found its earlier call.
 enum Repetition {
     First,
-    /// T-34: the ticket waits for, or got, the result of the earlier call.
+    /// T-34: the ticket waits for the result of the earlier call.
     Joined,
 }
 
@@ -127,13 +127,6 @@ impl TransactionManager {
         Ok(())
     }
 
-    /// The caller behind a ticket went away. The operation goes on; its result waits for the same operation (T-39).
-    pub fn abandon(&mut self, ticket: Ticket) {
-        if let Some(pending) = &mut self.pending {
-            pending.tickets.retain(|waiting| *waiting != ticket);
-        }
-    }
-
     /// The first record of a partition, in this transaction or at all (T-21, T-22).
     ///
     /// In a transaction that is being aborted nothing joins: the records will be aborted.
@@ -217,10 +210,6 @@ impl TransactionManager {
             pending.tickets.push(ticket);
             return Ok(Repetition::Joined);
         }
-        if let Some((_, outcome)) = self.unclaimed.take_if(|(unclaimed, _)| *unclaimed == operation) {
-            self.answer(ticket, outcome);
-            return Ok(Repetition::Joined);
-        }
         self.ensure_nothing_pending(operation.name())?;
         Ok(Repetition::First)
     }
@@ -237,13 +226,12 @@ impl TransactionManager {
 
     /// T-17.
     fn ensure_nothing_pending(&self, call: &str) -> Result<(), CommandError> {
-        let pending = self.pending.as_ref().map(|pending| pending.operation);
-        let Some(operation) = pending.or(self.unclaimed.as_ref().map(|(operation, _)| *operation)) else {
+        let Some(pending) = &self.pending else {
             return Ok(());
         };
-        let (who, name) = (self.who(), operation.name());
+        let (who, name) = (self.who(), pending.operation.name());
         Err(illegal(format!(
-            "{who}: cannot {call}, because {name} is not finished or its result was not taken; call {name} again"
+            "{who}: cannot {call}, because {name} is not finished; call {name} again"
         )))
     }
 

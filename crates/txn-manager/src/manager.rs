@@ -11,7 +11,7 @@ use crate::error::TransactionError;
 use crate::gaps::Gaps;
 use crate::hazard_rule::HazardRule;
 use crate::identity::EpochBump;
-use crate::outcome::{Answered, Operation, Outcome, Pending, Ticket, TransactionFate};
+use crate::outcome::{Answered, Outcome, Pending, Ticket, TransactionFate};
 use crate::requests::{Decision, RequestQueue, TransactionalRequest};
 use crate::sequences::{Renumbering, Sequences};
 use crate::state::{Event, IllegalTransition, State, StateName};
@@ -33,8 +33,6 @@ pub struct TransactionManager {
     pub(crate) queue: RequestQueue,
     pub(crate) in_flight: Option<RequestInFlight>,
     pub(crate) pending: Option<Pending>,
-    /// T-39: the result of an operation whose caller went away; only the same operation may ask for it.
-    pub(crate) unclaimed: Option<(Operation, Outcome)>,
     pub(crate) sequences: Sequences,
     pub(crate) names: Vec<Option<TopicPartition>>,
     pub(crate) gaps: Gaps,
@@ -66,7 +64,6 @@ impl TransactionManager {
             queue: RequestQueue::default(),
             in_flight: None,
             pending: None,
-            unclaimed: None,
             sequences: Sequences::default(),
             names: Vec::new(),
             gaps: Gaps::default(),
@@ -309,10 +306,6 @@ impl TransactionManager {
     }
 
     pub(crate) fn answer_pending(&mut self, pending: Pending, outcome: Outcome) {
-        if pending.tickets.is_empty() {
-            self.unclaimed = Some((pending.operation, outcome));
-            return;
-        }
         for ticket in pending.tickets {
             self.answer(ticket, outcome.clone());
         }

@@ -70,7 +70,7 @@ async fn a_lost_answer_is_asked_for_again() {
     }
 }
 
-/// R7, P-34: a doubt that was given up is settled by the next `begin`, as a commit and not as an abort.
+/// R7, T-39, P-34: a doubt that was given up is settled by the next `begin`, as a commit and not as an abort.
 #[tokio::test]
 async fn the_next_begin_waits_for_the_doubt_to_end() {
     for version in VERSIONS {

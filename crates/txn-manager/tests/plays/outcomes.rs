@@ -38,7 +38,7 @@ fn an_unanswered_commit_is_repeated_as_it_is() {
     }
 }
 
-/// R6, H01: in V1 a late copy of an unanswered EndTxn is fenced off before the result is told.
+/// R6, H01, T-45: in V1 a late copy of an unanswered EndTxn is fenced off before the result is told.
 #[test]
 fn an_unanswered_v1_commit_is_followed_by_a_bump_before_its_result() {
     let mut stage = committing(Flavour::V1);
@@ -50,11 +50,7 @@ fn an_unanswered_v1_commit_is_followed_by_a_bump_before_its_result() {
         (vec![], StateName::Initializing)
     );
     let request = stage.take(RequestKind::InitProducerId);
-    assert_eq!(
-        request.min_version(),
-        Some(3),
-        "it must carry the identity (T-45)"
-    );
+    assert_eq!(request.min_version(), Some(3), "it must carry the identity");
     let RequestBody::InitProducerId(body) = request.body() else {
         panic!("asserted above")
     };
@@ -231,23 +227,17 @@ fn a_repeated_commit_joins_the_running_one() {
     assert_eq!(stage.outcomes(), [Outcome::Committed, Outcome::Committed]);
 }
 
-/// T-39: a result whose caller went away waits for the same operation, and nothing else may come before.
+/// T-45, T-52, R8: a coordinator whose InitProducerId cannot carry the identity ends the producer; what was committed stays committed.
 #[test]
-fn an_abandoned_commit_keeps_its_result_for_the_next_call() {
-    let mut stage = Stage::transactional(Flavour::V1);
-    stage.begin_with_partition();
-    let ticket = stage.ticket();
-    stage.manager.begin_commit(ticket).expect("in a transaction");
-    stage.manager.abandon(ticket);
+fn a_bump_that_no_version_carries_is_fatal_behind_the_commit() {
+    let mut stage = committing(Flavour::V1);
+    stage.disconnect(RequestKind::EndTxn);
+    stage.succeed(RequestKind::FindCoordinator);
     stage.succeed(RequestKind::EndTxn);
-    assert_eq!(stage.outcomes(), []);
-    assert!(matches!(
-        stage.manager.begin(),
-        Err(CommandError::IllegalState(_))
-    ));
-    stage.commit();
+    let bump = stage.take(RequestKind::InitProducerId);
+    stage.manager.answered(bump, Answer::VersionMismatch);
+    assert_eq!(stage.state(), StateName::FatalError);
     assert_eq!(stage.outcomes(), [Outcome::Committed]);
-    stage.begin();
 }
 
 /// T-58, R8: closing while a commit is out leaves it in doubt; while it waits for batches, not committed.
