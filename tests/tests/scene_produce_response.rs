@@ -388,6 +388,30 @@ fn a_throttled_producer_waits() {
     assert!(batches[2].at - batches[1].at >= 700 * MILLI, "{batches:#?}");
 }
 
+/// T-86: OUT_OF_ORDER_SEQUENCE_NUMBER reaches the user of an idempotent producer only when the retries are used up. H13: not so
+/// UNKNOWN_PRODUCER_ID, behind which nothing is known of the batch.
+#[test]
+fn a_lost_sequence_is_told_only_when_the_retries_are_used_up() {
+    let (lost, forgotten) = (ErrorCode::OutOfOrderSequenceNumber, ErrorCode::UnknownProducerId);
+    for (code, retries, told) in [
+        (lost, 0, Some(lost)),
+        (lost, 1, None),
+        (forgotten, 1, Some(forgotten)),
+    ] {
+        let world = World::seeded(9)
+            .topic("orders", 1)
+            .set(|settings| settings.retries = retries);
+        let producer = world.idempotent();
+        world.rule(answer(Produce, code).once());
+        let record = producer.send("orders", 0, "a");
+        world.run();
+        match told {
+            Some(_) => assert_eq!(record.outcome().error().code(), told),
+            None => assert_eq!(record.outcome(), written_at(0)),
+        }
+    }
+}
+
 /// S-71, T-82: in a transaction a refused record demands the abort, and after it the producer goes on.
 #[test]
 fn a_refused_record_demands_the_abort_of_its_transaction() {

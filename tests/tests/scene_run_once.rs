@@ -7,6 +7,7 @@ use kommit_broker::coordinator::interface::ShardState;
 use kommit_protocol::api::ApiKey::{
     AddOffsetsToTxn, AddPartitionsToTxn, EndTxn, FindCoordinator, InitProducerId, Produce,
 };
+use kommit_protocol::api::VersionRange;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_tests::world::fault::{answer, disconnect_after, disconnect_before, hold};
 use kommit_tests::world::link::Reachable;
@@ -288,6 +289,29 @@ fn a_silent_coordinator_is_given_up_and_looked_up_again() {
     assert_eq!(initialize.outcome(), CallOutcome::Initialized);
     assert!(world.sent(FindCoordinator).len() >= 2);
     assert_eq!(world.sent(InitProducerId)[0].broker, 1);
+}
+
+/// S-31, T-62: before the first request, the coordinator's versions tell whether it gives out new epochs; one that does not is not asked.
+#[test]
+fn a_coordinator_that_cannot_bump_is_not_asked_to() {
+    for (newest, asked) in [(2, 1), (3, 2)] {
+        let world = World::seeded(3).topic("orders", 1).transaction_version(1);
+        world.configure(|config| {
+            let range = VersionRange::new(0, newest);
+            config
+                .version_overrides
+                .insert((None, InitProducerId), Some(range));
+        });
+        let producer = world.transactional("t-1");
+        producer.begin();
+        world.rule(answer(Produce, ErrorCode::InvalidRecord).once());
+        producer.send("orders", 0, "a");
+        world.run();
+        let abort = producer.abort();
+        world.run();
+        assert_eq!(abort.outcome(), aborted());
+        world.expect_sent(InitProducerId, asked);
+    }
 }
 
 /// S-36: a coordinator that moved in the middle of a transaction is found again, and the same request goes there.

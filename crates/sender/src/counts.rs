@@ -128,3 +128,16 @@ impl SenderCounts {
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S-82: records that failed before anything of their topic was sent are counted, and their topic is passed over.
+    #[test]
+    fn a_topic_of_which_nothing_was_sent_is_passed_over() {
+        let mut counts = SenderCounts::default();
+        counts.failed("never sent", 3);
+        assert_eq!((counts.records_failed, counts.topics.len()), (3, 0));
+    }
+}

@@ -35,7 +35,7 @@ pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
     ("T-5", "one owner: nothing is shared, so nothing is locked"),
     (
         "T-35",
-        "an answer is handed over, not waited for; T-39 says what an abandoned one becomes",
+        "an answer is handed over, not waited for; one that nobody took is kept by the producer (T-39)",
     ),
     ("T-110", "two-phase commit: no request of the baseline carries it"),
     (
@@ -62,6 +62,10 @@ pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
     (
         "N-17",
         "canonical names serve Kerberos, which is not there; the configuration refuses the value",
+    ),
+    (
+        "P-1",
+        "a list of the steps of construction; what each does is in the numbers that follow",
     ),
     ("P-5", "no plug-ins (decision 0026)"),
     ("P-22", "no callbacks (decision 0026)"),
@@ -92,6 +96,10 @@ pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
         "what tasks share travels as commands; the compiler sees to the rest",
     ),
     ("S-4", "the task owns the core, so there cannot be a second one"),
+    (
+        "S-10",
+        "an unfinished transaction can be aborted: what would refuse it, another call under way or a fatal error, leaves none unfinished",
+    ),
     ("S-12", "two-phase commit: no request of the baseline carries it"),
     ("S-22", "security is not there yet"),
     ("S-37", "nothing polls: a turn waits once"),

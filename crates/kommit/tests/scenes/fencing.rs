@@ -1,7 +1,7 @@
 //! Two instances with one transactional id: the newer one goes on, the older one is told that it is dead (H22, R9).
 
 use kommit::{BeginError, CommitError, ConnectError, Record, TransactionFate, TransactionalProducer};
-use kommit_broker::{Rule, Verdict};
+use kommit_broker::{Rule, TransactionVersion, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 
@@ -49,7 +49,8 @@ async fn a_fenced_instance_cannot_commit() {
     }
 }
 
-/// T-103: a fenced instance that goes on sending hears of it at the latest from its abort.
+/// T-103, T-104: a fenced instance that goes on sending hears of it at the latest from its abort; with version 2 its first record is told
+/// that the epoch is old.
 #[tokio::test]
 async fn a_fenced_instance_that_sends_is_told_by_its_abort() {
     for version in VERSIONS {
@@ -61,7 +62,9 @@ async fn a_fenced_instance_that_sends_is_told_by_its_abort() {
         let transaction = older.begin().await.expect("nobody has told it yet");
         // With version 1 the refusal comes before the record is sent at all, and with version 2 as its answer.
         if let Ok(delivery) = transaction.send(record("zombie")).await {
-            delivery.await.expect_err("refused");
+            let refused = delivery.await.expect_err("refused");
+            let is_old_epoch = refused.code() == Some(ErrorCode::InvalidProducerEpoch);
+            assert_eq!(is_old_epoch, version == TransactionVersion::V2, "{refused}");
         }
         let ended = match transaction.commit().await.expect_err("fenced") {
             CommitError::MustAbort(must_abort) => must_abort.abort().await.expect_err("fenced").give_up(),

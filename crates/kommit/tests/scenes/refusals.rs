@@ -164,6 +164,53 @@ async fn an_unanswered_record_expires_with_an_unknown_fate() {
     assert!(error.to_string().contains("may have been written"), "{error}");
 }
 
+/// S-83: the memory of a record whose answer never came is there again when the record has been given up.
+#[tokio::test]
+async fn memory_comes_back_without_an_answer() {
+    let stage = Stage::set().await;
+    let rule = stage
+        .broker
+        .rule(Rule::on(ApiKey::Produce, Verdict::DropResponse));
+    let keys = [
+        ("buffer.memory", "16384"),
+        ("request.timeout.ms", "500"),
+        ("delivery.timeout.ms", "1000"),
+    ];
+    let producer = stage.producer(&keys);
+    let record = |partition| Record::new(TOPIC).partition(partition).value("v");
+    let lost = producer.send(record(0)).await.expect("all the memory");
+    let refused = producer.try_send(record(1)).expect_err("it is in use");
+    assert!(matches!(refused, TrySendError::Full(_)), "{refused}");
+    lost.await.expect_err("nobody answered");
+    rule.remove();
+    let delivery = producer.send(record(1)).await.expect("it is free again");
+    delivery.await.expect("written");
+}
+
+/// P-11: a record is looked at for itself, then its topic is waited for, then its size is looked at, and memory is waited for last.
+#[tokio::test]
+async fn the_checks_of_a_record_have_their_order() {
+    let stage = Stage::set().await;
+    let keys = [("max.request.size", "2000"), ("buffer.memory", "16384")];
+    let producer = stage.producer(&keys);
+    let large = vec![b'x'; 3_000];
+    let kind = async |record| {
+        let sent = tokio::time::timeout(LONG / 2, producer.send(record)).await;
+        let error = sent.expect("no waiting").expect_err("refused");
+        (error.kind().clone(), error.code())
+    };
+    let unknown = Record::new("no/slashes").value(&large);
+    let (invalid, _) = kind(unknown.timestamp_millis(-1)).await;
+    assert!(matches!(invalid, SendErrorKind::InvalidRecord(_)), "{invalid:?}");
+    let (_, code) = kind(unknown).await;
+    assert_eq!(code, Some(ErrorCode::InvalidTopicException));
+    let _rule = stage.broker.rule(Rule::on(ApiKey::Produce, Verdict::Hold));
+    let first = Record::new(TOPIC).value("takes all the memory");
+    let _held = producer.send(first).await.expect("room for one");
+    let (size, _) = kind(Record::new(TOPIC).value(&large)).await;
+    assert!(matches!(size, SendErrorKind::RecordTooLarge { .. }), "{size:?}");
+}
+
 /// P-7: each kind of producer says which settings are for the other.
 #[tokio::test]
 async fn the_transactional_id_belongs_to_one_kind_of_producer() {

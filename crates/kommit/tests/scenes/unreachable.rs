@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::stage::{TOPIC, config};
+use crate::stage::{LONG, TOPIC, config};
 
 const KEYS: [(&str, &str); 2] = [("max.block.ms", "500"), ("client.id", "lost")];
 
@@ -78,4 +78,27 @@ async fn a_port_that_hangs_up_is_not_a_broker() {
         );
     }
     task.abort();
+}
+
+/// P-2: a producer that could not be made leaves no connection behind.
+#[tokio::test]
+async fn a_failed_connect_closes_its_connections() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let silent = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("somebody connects");
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).await.expect("an orderly end");
+        heard
+    });
+    let keys = [("max.block.ms", "500"), ("transactional.id", "t")];
+    let connected = TransactionalProducer::connect(config(&address.to_string(), &keys)).await;
+    connected.expect_err("nobody answers");
+    let heard = tokio::time::timeout(LONG, silent)
+        .await
+        .expect("the connection ends");
+    assert!(
+        !heard.expect("no panic").is_empty(),
+        "it was asked for its versions"
+    );
 }

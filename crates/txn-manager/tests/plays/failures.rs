@@ -54,6 +54,35 @@ fn without_a_bump_unused_sequences_are_used_by_the_next_transaction() {
     assert_eq!((next.identity, next.base_sequence), (identity(0), sequence(3)));
 }
 
+/// T-113, T-71, R3: whatever condemned the transaction, the sequences of a batch that is proven not written are used again.
+#[test]
+fn every_proven_refusal_gives_its_sequences_back() {
+    for code in [
+        ErrorCode::OutOfOrderSequenceNumber,
+        ErrorCode::InvalidProducerEpoch,
+        ErrorCode::InvalidTxnState,
+        ErrorCode::TransactionAbortable,
+        ErrorCode::NotEnoughReplicas,
+    ] {
+        let mut stage = Stage::transactional_with(Flavour::V1, EpochBumpSupport::Unsupported);
+        stage.begin_with_partition();
+        let written = stage.drain(0, 3);
+        stage.manager.batch_completed(&written);
+        let refused = stage.drain(0, 2);
+        stage.manager.batch_failed(&refused, &not_written(code));
+        assert_eq!(stage.state(), StateName::AbortableError, "{code:?}");
+        stage.abort();
+        stage.succeed(RequestKind::EndTxn);
+        stage.begin_with_partition();
+        let next = stage.drain(0, 1);
+        assert_eq!(
+            (next.identity, next.base_sequence),
+            (identity(0), sequence(3)),
+            "{code:?}"
+        );
+    }
+}
+
 /// T-90, T-99, R3: without a bump, lost acknowledgements leave no safe sequence.
 #[test]
 fn without_a_bump_lost_acknowledgements_are_fatal() {

@@ -23,6 +23,32 @@ fn begin_needs_initialize_and_initialize_happens_once() {
     assert_eq!(stage.state(), StateName::Ready);
 }
 
+/// T-15: a step that the state does not have names the transactional id, where the producer stands and where it was to go.
+#[test]
+fn a_refused_step_names_the_producer_and_both_states() {
+    let mut stage = Stage::uninitialized();
+    let refused = stage.manager.begin().expect_err("no identity").to_string();
+    for part in ["\"t-1\"", "from Uninitialized to InTransaction"] {
+        assert!(refused.contains(part), "{part} is missing in: {refused}");
+    }
+}
+
+/// T-21: the records of an idempotent-only producer need no transaction and no identity, but a producer that has not failed.
+#[test]
+fn an_idempotent_producer_takes_records_until_it_has_failed() {
+    let mut stage = Stage::of(TransactionConfig::idempotent());
+    stage.join(0);
+    stage.manager.refresh_identity();
+    assert_eq!(stage.state(), StateName::Initializing);
+    stage.join(1);
+    stage.succeed(RequestKind::InitProducerId);
+    assert_eq!(stage.state(), StateName::Ready);
+    stage.join(2);
+    stage.manager.close();
+    let refused = stage.manager.join(partition(3), &topic_partition(3));
+    assert!(matches!(refused, Err(CommandError::Failed(_))), "{refused:?}");
+}
+
 /// T-16: an idempotent-only producer has no transactions.
 #[test]
 fn an_idempotent_producer_has_no_transactions() {

@@ -96,6 +96,32 @@ fn what_only_a_new_epoch_mends_is_fatal_without_one() {
     assert_eq!(stage.state(), StateName::AbortableError, "the broker brings it");
 }
 
+/// T-60: only in V1, and only with a coordinator that can, a failed transaction is followed by a request for a new epoch.
+#[test]
+fn a_new_epoch_is_asked_for_where_no_end_brings_it() {
+    use EpochBumpSupport::{Supported, Unsupported};
+    for (flavour, support, epoch) in [
+        (Flavour::V1, Supported, Some(1)),
+        (Flavour::V1, Unsupported, None),
+        (Flavour::V2, Supported, None),
+    ] {
+        let mut stage = Stage::transactional_with(flavour, support);
+        stage.begin_with_partition();
+        let refused = stage.drain(0, 1);
+        stage
+            .manager
+            .batch_failed(&refused, &not_written(ErrorCode::InvalidRecord));
+        stage.abort();
+        stage.succeed(RequestKind::EndTxn);
+        if let Some(epoch) = epoch {
+            stage.succeed(RequestKind::InitProducerId);
+            assert_eq!(stage.manager.identity(), Some(identity(epoch)));
+        }
+        stage.expect_nothing();
+        assert_eq!(stage.outcomes(), [Outcome::Aborted], "{flavour:?}, {support:?}");
+    }
+}
+
 /// T-115, E-6: the offsets of another group go to the group coordinator that is known, and are put right by its NOT_COORDINATOR.
 #[test]
 fn the_offsets_of_another_group_go_to_the_coordinator_that_is_known() {
