@@ -23,16 +23,17 @@ fn top() -> PathBuf {
         .to_owned()
 }
 
-fn page(required: &BTreeSet<Number>, tests: &BTreeMap<Number, BTreeSet<NamedTest>>) -> String {
-    let reasons: BTreeMap<Number, &str> = LEFT_OUT
+/// Why requirements are left out.
+fn reasons() -> BTreeMap<Number, &'static str> {
+    let parse = |number| Number::parse(number).expect("a number of the specification");
+    LEFT_OUT
         .iter()
-        .map(|(number, why)| {
-            (
-                Number::parse(number).expect("a number of the specification"),
-                *why,
-            )
-        })
-        .collect();
+        .map(|(number, why)| (parse(number), *why))
+        .collect()
+}
+
+fn page(required: &BTreeSet<Number>, tests: &BTreeMap<Number, BTreeSet<NamedTest>>) -> String {
+    let reasons = reasons();
     let shown = required
         .iter()
         .filter(|number| tests.contains_key(number))
@@ -81,6 +82,20 @@ fn the_coverage_page_is_up_to_date() {
     assert!(
         written == page,
         "docs/coverage.md is out of date: run UPDATE_GOLDEN=1 cargo test -p kommit-tests --test coverage"
+    );
+}
+
+/// Every requirement of the producer, hazard and rule is shown by a test, or left out for a reason.
+#[test]
+fn no_requirement_of_the_producer_is_open() {
+    let (tests, reasons) = (named_tests(&top()), reasons());
+    let mut open = specified(&top().join("docs/spec"));
+    open.retain(|number| !tests.contains_key(number) && !reasons.contains_key(number));
+    open.retain(|number| !number.is_of_broker());
+    let open: Vec<String> = open.iter().map(Number::to_string).collect();
+    assert!(
+        open.is_empty(),
+        "name these in the tests that show them: {open:?}"
     );
 }
 
