@@ -7,6 +7,7 @@ use kommit_protocol::api::{ApiKey, VersionRange};
 use kommit_protocol::units::NodeId;
 
 use crate::coordinator::interface::{CoordinatorConfig, TransactionVersion};
+use crate::denials::Denials;
 
 /// How an embedded broker is set up: how many nodes, where they listen, and how they behave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct BrokerConfig {
     pub throttle: Duration,
     /// Narrowed version ranges per node, to imitate old brokers (B-11); `None` as node means all nodes.
     pub version_overrides: BTreeMap<(Option<NodeId>, ApiKey), Option<VersionRange>>,
+    /// What clients may not do (B-126).
+    pub denials: Denials,
     /// Settings of the coordinators.
     pub coordinator: CoordinatorConfig,
     /// Where topic ids come from.
@@ -86,6 +89,7 @@ impl Default for BrokerConfig {
             journal_capacity: 100_000,
             throttle: Duration::ZERO,
             version_overrides: BTreeMap::new(),
+            denials: Denials::default(),
             coordinator: CoordinatorConfig::default(),
             seed: 0,
         }

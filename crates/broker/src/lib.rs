@@ -2,16 +2,17 @@
 //!
 //! Reading order: [`config`] (how it is set up), `core` (the broker without sockets and clock: events in, actions out), `dispatch`
 //! (what each request does), `partition` (a log with its producers and its transactions), `topics` (what all nodes share),
-//! [`coordinator`] (transactions and groups), [`faults`] (rules that make it misbehave), [`inspect`] (what tests may look at), [`check`] (what must hold in the logs),
+//! [`coordinator`] (transactions and groups), [`denials`] (what clients may not do), [`faults`] (rules that make it misbehave), [`inspect`] (what tests may look at), [`check`] (what must hold in the logs),
 //! [`server`] (the only place with sockets and a clock).
 //!
 //! It shares nothing with the client but `kommit-protocol`: no sequence and no transaction logic, so that it can judge both. It
-//! keeps logs in memory only, has no fetch sessions, of the group protocols only the classic one, and no authorisation.
+//! keeps logs in memory only, has no fetch sessions, of the group protocols only the classic one, and no listeners with SASL or TLS.
 
 pub mod check;
 pub mod config;
 pub mod coordinator;
 mod core;
+pub mod denials;
 mod dispatch;
 pub mod faults;
 pub mod inspect;

@@ -26,6 +26,8 @@ use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::time::Now;
 use kommit_protocol::units::{Identity, NodeId, TopicId, TopicPartition};
 
+use crate::denials::Denials;
+
 /// The topic whose partitions are the shards of the transaction coordinator.
 pub const TRANSACTION_STATE_TOPIC: &str = "__transaction_state";
 /// The topic whose partitions are the shards of the group coordinator.
@@ -199,6 +201,8 @@ pub struct Call<'a> {
     pub client_id: Option<&'a str>,
     /// The cluster as it is now.
     pub cluster: ClusterView<'a>,
+    /// What the client may not do (B-126).
+    pub denials: &'a Denials,
 }
 
 /// Whether a partition's leader asks about a transaction or adds itself to it (B-74).

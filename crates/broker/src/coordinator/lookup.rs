@@ -7,6 +7,7 @@ use kommit_protocol::messages::{
 use kommit_protocol::units::NodeId;
 
 use super::interface::{Call, ClusterNode, CoordinatorKind};
+use crate::denials::Operation;
 
 /// The first version that asks for many keys at once.
 const FIRST_WITH_LIST: i16 = 4;
@@ -40,7 +41,10 @@ pub(super) fn find_coordinator(request: &FindCoordinatorRequest, call: &Call<'_>
 fn answer(key: &str, key_type: i8, call: &Call<'_>) -> FindCoordinatorResponseCoordinator {
     let found = match key_type {
         GROUP => leader(CoordinatorKind::Group, key, call),
-        TRANSACTION => leader(CoordinatorKind::Transaction, key, call),
+        TRANSACTION => call
+            .denials
+            .check_transactional_id(Operation::Describe, key)
+            .and_then(|()| leader(CoordinatorKind::Transaction, key, call)),
         _ => Err(ErrorCode::InvalidRequest),
     };
     let mut coordinator = FindCoordinatorResponseCoordinator {

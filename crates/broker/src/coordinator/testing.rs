@@ -22,6 +22,7 @@ use super::interface::{
     NodeState, SHARD_COUNT, Shard, ShardState, TRANSACTION_STATE_TOPIC, TopicView, TransactionVersion,
     VerifyMode, VerifyRequest, shard_number,
 };
+use crate::denials::Denials;
 
 /// What an answer comes down to: what was given, or the code.
 pub(super) type Answer<T> = Result<T, ErrorCode>;
@@ -45,6 +46,7 @@ pub(super) struct Cluster {
     pub(super) level: TransactionVersion,
     /// The broker that gets the next requests.
     pub(super) called: NodeId,
+    denials: Denials,
 }
 
 impl Cluster {
@@ -65,6 +67,7 @@ impl Cluster {
             now,
             client_id: None,
             cluster: self.view(),
+            denials: &self.denials,
         }
     }
 }
@@ -104,6 +107,7 @@ impl World {
                 group_shards: vec![shard; SHARD_COUNT as usize],
                 level,
                 called: NodeId(1),
+                denials: Denials::default(),
             },
             now: Now {
                 instant: Instant::ORIGIN,

@@ -12,6 +12,7 @@ use kommit_protocol::units::{LeaderEpoch, NodeId, Offset};
 
 use super::{Context, Outcome};
 use crate::core::World;
+use crate::denials::Operation;
 use crate::messages::ResponseMessage;
 use crate::partition::log::FirstBatch;
 use crate::partition::{Isolation, Partition};
@@ -134,6 +135,9 @@ impl<'a> Reading<'a> {
                 .topic(&topic.topic)
                 .ok_or(ErrorCode::UnknownTopicOrPartition),
         };
+        let name = found.map_or(&*topic.topic, |found| &*found.name);
+        let allowed = self.world.config.denials.check_topic(Operation::Read, name);
+        let found = allowed.and(found);
         let mut partitions = Vec::with_capacity(topic.partitions.len().min(1024));
         for wanted in &topic.partitions {
             let entry = found

@@ -11,6 +11,7 @@ use super::cluster::CLUSTER_OPERATIONS;
 use crate::config::AutoCreateTopics;
 use crate::coordinator::interface::{CONSUMER_OFFSETS_TOPIC, CoordinatorKind, TRANSACTION_STATE_TOPIC};
 use crate::core::World;
+use crate::denials::Operation;
 use crate::partition::Partition;
 use crate::topics::{NewTopic, Topic, is_internal, is_legal_name};
 
@@ -56,6 +57,7 @@ pub(super) fn describe(
             response.topics = world
                 .cluster
                 .topics()
+                .filter(|topic| !is_hidden(world, &topic.name))
                 .map(|topic| described(world, topic))
                 .collect()
         }
@@ -125,6 +127,12 @@ fn brokers(world: &World) -> Vec<MetadataResponseBroker> {
 fn named_topic(world: &mut World, wanted: &MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
     let Some(name) = wanted.name.as_deref().filter(|_| !wanted.topic_id.is_known()) else {
         return match world.cluster.topic_by_id(wanted.topic_id) {
+            Some(topic) if is_hidden(world, &topic.name) => MetadataResponseTopic {
+                error_code: ErrorCode::TopicAuthorizationFailed,
+                name: None,
+                topic_id: wanted.topic_id,
+                ..Default::default()
+            },
             Some(topic) => described(world, topic),
             None => MetadataResponseTopic {
                 error_code: ErrorCode::UnknownTopicId,
@@ -134,10 +142,13 @@ fn named_topic(world: &mut World, wanted: &MetadataRequestTopic, may_create: boo
             },
         };
     };
-    if let Some(topic) = world.cluster.topic(name) {
+    let is_hidden = is_hidden(world, name);
+    if let Some(topic) = world.cluster.topic(name).filter(|_| !is_hidden) {
         return described(world, topic);
     }
-    let error_code = if is_legal_name(name) {
+    let error_code = if is_hidden {
+        ErrorCode::TopicAuthorizationFailed
+    } else if is_legal_name(name) {
         if may_create {
             create(world, name);
         }
@@ -149,9 +160,15 @@ fn named_topic(world: &mut World, wanted: &MetadataRequestTopic, may_create: boo
         error_code,
         name: Some(name.to_owned()),
         topic_id: TopicId::ZERO,
-        is_internal: is_internal(name),
+        is_internal: is_internal(name) && !is_hidden,
         ..Default::default()
     }
+}
+
+/// B-16: whether clients may not know of the topic.
+fn is_hidden(world: &World, name: &str) -> bool {
+    let denials = &world.config.denials;
+    denials.check_topic(Operation::Describe, name).is_err()
 }
 
 /// B-16: the topic exists after this answer, which does not say so yet.

@@ -89,6 +89,7 @@ fn coordinate(world: &mut World, context: &Context<'_>, request: &RequestMessage
     let World {
         coordinators,
         cluster,
+        config,
         ..
     } = world;
     let call = Call {
@@ -97,6 +98,7 @@ fn coordinate(world: &mut World, context: &Context<'_>, request: &RequestMessage
         now: context.now,
         client_id: context.client_id,
         cluster: cluster.view(),
+        denials: &config.denials,
     };
     let answer = match request {
         Q::FindCoordinator(request) => A::FindCoordinator(coordinators.find_coordinator(request, &call)),

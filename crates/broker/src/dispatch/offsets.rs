@@ -6,6 +6,7 @@ use kommit_protocol::units::Offset;
 
 use super::{Context, fetch::check_leader, named};
 use crate::core::World;
+use crate::denials::Operation;
 use crate::partition::{Isolation, Partition};
 use crate::topics::is_internal;
 
@@ -29,7 +30,8 @@ pub(super) fn list(
         _ => Isolation::ReadUncommitted,
     };
     let entry = |name: &str, wanted: &ListOffsetsRequestPartition| {
-        let found = world.cluster.partition(&named(name, wanted.partition_index.0));
+        let allowed = world.config.denials.check_topic(Operation::Describe, name);
+        let found = allowed.and_then(|()| world.cluster.partition(&named(name, wanted.partition_index.0)));
         let place = found.and_then(|partition| {
             check_leader(partition, context.node, wanted.current_leader_epoch)?;
             let (timestamp, offset) = place_of(partition, wanted.timestamp, (isolation, context.version))?;

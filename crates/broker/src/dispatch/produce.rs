@@ -17,6 +17,7 @@ use kommit_protocol::units::{NodeId, Offset, TopicId, TopicPartition};
 
 use super::{Context, Outcome, named};
 use crate::core::World;
+use crate::denials::Operation;
 use crate::partition::incoming::{IncomingBatch, Refusal};
 use crate::partition::verification::Guard;
 use crate::partition::{AppendContext, Appended, Proof};
@@ -106,7 +107,7 @@ pub(super) fn begin(world: &mut World, context: &Context<'_>, request: ProduceRe
             }
         }
     }
-    pending.check_transaction();
+    pending.check_transaction(world);
     pending
         .advance(world, context.now)
         .unwrap_or_else(Outcome::Produce)
@@ -167,7 +168,9 @@ impl PendingProduce {
         };
         let index = partition.index.0;
         let full_name = topic.map_or(name, |topic| &*topic.name);
-        let stage = topic
+        let allowed = world.config.denials.check_topic(Operation::Write, full_name);
+        let stage = allowed
+            .and(topic)
             .and_then(|topic| topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition))
             .and_then(|found| match found.leader {
                 Some(leader) if leader == self.node => Ok(()),
@@ -193,7 +196,7 @@ impl PendingProduce {
     }
 
     /// B-23 step 1, B-26, and B-75's empty transactional id.
-    fn check_transaction(&mut self) {
+    fn check_transaction(&mut self, world: &World) {
         let transactional = self.batches().filter(|batch| batch.is_transactional());
         let producer_ids: BTreeSet<_> = transactional.map(|batch| batch.producer_id).collect();
         let has_several = producer_ids.len() > 1;
@@ -203,6 +206,15 @@ impl PendingProduce {
         let refusal = match self.transactional_id.as_deref() {
             None => Refusal::hidden(ErrorCode::TransactionalIdAuthorizationFailed),
             Some("") => Refusal::hidden(ErrorCode::InvalidRequest),
+            Some(id)
+                if world
+                    .config
+                    .denials
+                    .check_transactional_id(Operation::Write, id)
+                    .is_err() =>
+            {
+                Refusal::hidden(ErrorCode::TransactionalIdAuthorizationFailed)
+            }
             Some(_) if has_several => Refusal::told(ErrorCode::InvalidProducerIdMapping),
             Some(_) => return,
         };

@@ -1,6 +1,7 @@
 //! The embedded broker as scenes: requests in, answers out, in virtual time; the last module uses sockets.
 
 mod connections;
+mod denials;
 mod discarding;
 mod faults;
 mod fetch;

@@ -15,6 +15,7 @@ use super::offsets::{Admission, StoredOffset};
 use super::{FIRST_WITH_TOPIC_IDS, GroupCoordinator};
 use crate::coordinator::interface::{Call, CoordinatorKind, VerifyMode, VerifyRequest};
 use crate::coordinator::txn::{TransactionCoordinator, offsets_partition};
+use crate::denials::Operation;
 
 /// The first version of OffsetCommit that knows GROUP_ID_NOT_FOUND.
 const FIRST_WITH_GROUP_ID_NOT_FOUND: i16 = 9;
@@ -31,7 +32,7 @@ impl GroupCoordinator {
         transactions: &mut TransactionCoordinator,
     ) -> TxnOffsetCommitResponse {
         let wishes = self.transactional_wishes(request, call);
-        let codes = match check_transactional_group(&request.group_id, call) {
+        let codes = match check_transactional_group(request, call) {
             Err(error) => vec![error; wishes.len()],
             Ok(()) if wishes.iter().all(is_hopeless) => refused(&wishes, ErrorCode::None),
             Ok(()) => match self.admit_transactional(request, call, transactions) {
@@ -133,9 +134,11 @@ impl GroupCoordinator {
             .iter()
             .flat_map(|topic| self.topic_wishes(topic, call))
             .collect();
-        let codes = match self.admit_plain(request, call) {
-            Err(error) => refused(&wishes, error),
-            Ok(()) => {
+        let allowed = call.denials.check_group(Operation::Read, &request.group_id);
+        let codes = match allowed.map(|()| self.admit_plain(request, call)) {
+            Err(error) => vec![error; wishes.len()],
+            Ok(Err(error)) => refused(&wishes, error),
+            Ok(Ok(())) => {
                 let group: Arc<str> = request.group_id.as_str().into();
                 let shard = self.shard_mut(&group);
                 stored(wishes, |place, offset| shard.commit(&group, place, offset))
@@ -228,6 +231,7 @@ impl GroupCoordinator {
         metadata: Option<&str>,
         call: &Call<'_>,
     ) -> Wish {
+        call.denials.check_topic(Operation::Read, &place.topic)?;
         if !call.cluster.has_partition(&place) {
             return Err(ErrorCode::UnknownTopicOrPartition);
         }
@@ -247,7 +251,11 @@ impl GroupCoordinator {
 }
 
 /// B-118, B-22: a group that may have transactional offsets, on the broker that coordinates it.
-fn check_transactional_group(group: &str, call: &Call<'_>) -> Result<(), ErrorCode> {
+fn check_transactional_group(request: &TxnOffsetCommitRequest, call: &Call<'_>) -> Result<(), ErrorCode> {
+    let group = request.group_id.as_str();
+    call.denials
+        .check_transactional_id(Operation::Write, &request.transactional_id)?;
+    call.denials.check_group(Operation::Read, group)?;
     if group.is_empty() {
         return Err(ErrorCode::InvalidGroupId);
     }

@@ -13,6 +13,7 @@ use super::GroupCoordinator;
 use super::membership::{Answers, Committer, Ticket};
 use super::rebalance::{Joining, refused_join, refused_sync};
 use crate::coordinator::interface::{Call, CoordinatorKind};
+use crate::denials::Operation;
 
 /// `group.min.session.timeout.ms` and `group.max.session.timeout.ms`.
 const SESSION_TIMEOUTS: std::ops::RangeInclusive<i32> = 6_000..=1_800_000;
@@ -153,6 +154,7 @@ impl GroupCoordinator {
 
 /// B-22, for groups that may have members.
 fn check_group(group: &str, call: &Call<'_>) -> Result<(), ErrorCode> {
+    call.denials.check_group(Operation::Read, group)?;
     if group.is_empty() {
         return Err(ErrorCode::InvalidGroupId);
     }

@@ -15,6 +15,7 @@ use super::TransactionCoordinator;
 use super::state::StateName;
 use super::transaction::Transaction;
 use crate::coordinator::interface::{Call, CoordinatorKind, ShardState};
+use crate::denials::Operation;
 
 impl TransactionCoordinator {
     pub(in crate::coordinator) fn describe_transactions(
@@ -38,6 +39,7 @@ impl TransactionCoordinator {
     }
 
     fn admitted(&mut self, id: &str, call: &Call<'_>) -> Result<&Transaction, ErrorCode> {
+        call.denials.check_transactional_id(Operation::Describe, id)?;
         if id.is_empty() {
             return Err(ErrorCode::InvalidRequest);
         }
@@ -83,6 +85,10 @@ impl TransactionCoordinator {
             call.cluster
                 .coordinator_shard(CoordinatorKind::Transaction, id, call.node)
                 .is_ok()
+                && call
+                    .denials
+                    .check_transactional_id(Operation::Describe, id)
+                    .is_ok()
                 && passes_filters(transaction, request, call)
                 && pattern.as_ref().is_none_or(|pattern| pattern.matches(id))
         };

@@ -18,6 +18,7 @@ use crate::coordinator::interface::{
     CONSUMER_OFFSETS_TOPIC, Call, ClusterView, CoordinatorKind, MarkerOutcome, TRANSACTION_STATE_TOPIC,
     TransactionVersion, VerifyMode, VerifyRequest, shard_number,
 };
+use crate::denials::Operation;
 
 /// Versions of AddPartitionsToTxn up to this one come from clients and carry one transaction (B-8).
 const LAST_CLIENT_ADD_PARTITIONS: i16 = 3;
@@ -51,6 +52,10 @@ impl TransactionCoordinator {
         call: &Call<'_>,
     ) -> Result<Identity, ErrorCode> {
         let scene = Scene::of(call);
+        match request.transactional_id.as_deref() {
+            Some(id) => call.denials.check_transactional_id(Operation::Write, id),
+            None => call.denials.check_idempotent_write(),
+        }?;
         let expected = expected_identity(request.producer_id, request.producer_epoch)?;
         let Some(id) = request.transactional_id.as_deref() else {
             return self.allocate_idempotent(scene);
@@ -101,6 +106,10 @@ impl TransactionCoordinator {
         call: &Call<'_>,
     ) -> Vec<ErrorCode> {
         let partitions = named_partitions(&transaction.topics);
+        let id = transaction.transactional_id.as_str();
+        if let Err(error) = call.denials.check_transactional_id(Operation::Write, id) {
+            return vec![error; partitions.len()];
+        }
         let checks: Vec<_> = partitions
             .iter()
             .map(|partition| check_partition(partition, call))
@@ -110,7 +119,6 @@ impl TransactionCoordinator {
                 |check: &Result<(), ErrorCode>| check.err().unwrap_or(ErrorCode::OperationNotAttempted);
             return checks.iter().map(code).collect();
         }
-        let id = transaction.transactional_id.as_str();
         let identity = Identity {
             id: transaction.producer_id,
             epoch: transaction.producer_epoch,
@@ -142,6 +150,7 @@ impl TransactionCoordinator {
         let offsets = [offsets_partition(&request.group_id)];
         let result = self
             .admit(id, call)
+            .and_then(|()| call.denials.check_group(Operation::Read, &request.group_id))
             .and_then(|()| self.join(id, identity, &offsets, TransactionVersion::V1, Scene::of(call)));
         AddOffsetsToTxnResponse {
             throttle_time_ms: 0,
@@ -229,6 +238,7 @@ impl TransactionCoordinator {
 
     /// What every request about a transactional id has to pass first.
     fn admit(&mut self, id: &str, call: &Call<'_>) -> Result<(), ErrorCode> {
+        call.denials.check_transactional_id(Operation::Write, id)?;
         if id.is_empty() {
             return Err(ErrorCode::InvalidRequest);
         }
@@ -269,6 +279,7 @@ fn check_partition(partition: &TopicPartition, call: &Call<'_>) -> Result<(), Er
     if is_internal && call.version <= LAST_CLIENT_ADD_PARTITIONS {
         return Err(ErrorCode::TopicAuthorizationFailed);
     }
+    call.denials.check_topic(Operation::Write, &partition.topic)?;
     if call.cluster.has_partition(partition) {
         Ok(())
     } else {
