@@ -1,10 +1,10 @@
-//! The crate's own random numbers: splitmix64 over a seed that the configuration gives, so that the same seed gives the same choices.
+//! Random numbers that many tasks draw from: those of [`kommit_protocol::random`], in an order that depends on the tasks.
 //!
 //! Not for secrets. Never reads entropy from the system.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+use kommit_protocol::random::{STEP, mixed};
 
 /// A sequence of random numbers that many tasks may draw from without a lock.
 #[derive(Debug)]
@@ -21,40 +21,11 @@ impl SharedRandom {
 
     /// A number drawn uniformly from `0..bound`; 0 when the bound is 0.
     pub(crate) fn below(&self, bound: u32) -> u32 {
-        let state = self
-            .state
-            .fetch_add(GOLDEN_GAMMA, Ordering::Relaxed)
-            .wrapping_add(GOLDEN_GAMMA);
+        let state = self.state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
         // The upper half of a product of two 32-bit numbers is below the second one.
         let scaled = ((mixed(state) >> 32) * u64::from(bound)) >> 32;
         u32::try_from(scaled).expect("a product of two 32-bit numbers has 32 upper bits")
     }
-}
-
-/// A sequence of random numbers with one owner.
-#[derive(Debug)]
-pub(crate) struct Random {
-    state: u64,
-}
-
-impl Random {
-    pub(crate) fn seeded(seed: u64) -> Self {
-        Self { state: seed }
-    }
-
-    /// A number drawn uniformly from `[0, 1)`.
-    pub(crate) fn unit(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(GOLDEN_GAMMA);
-        let mantissa = u32::try_from(mixed(self.state) >> 32).expect("half of 64 bits fits 32");
-        f64::from(mantissa) / (f64::from(u32::MAX) + 1.0)
-    }
-}
-
-/// Spreads a seed or a counter over all 64 bits.
-pub(crate) fn mixed(state: u64) -> u64 {
-    let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
@@ -80,7 +51,5 @@ mod tests {
         }
         // 5 bins of 1000 expected: 800 is more than 7 standard deviations (28) away.
         assert!(seen.iter().all(|count| (800..1200).contains(count)), "{seen:?}");
-        let mut random = Random::seeded(1);
-        assert!((0..1_000).all(|_| (0.0..1.0).contains(&random.unit())));
     }
 }

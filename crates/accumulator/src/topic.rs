@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use kommit_protocol::random::mixed;
 use kommit_protocol::units::PartitionId;
 
 use crate::accumulator::AppendRefusal;
@@ -14,7 +15,7 @@ use crate::config::{Partitioning, StickyChoice};
 use crate::load::least_loaded;
 use crate::partitioner::{Partitions, Sticky, partition_of_key};
 use crate::queue::PartitionQueue;
-use crate::random::{SharedRandom, mixed};
+use crate::random::SharedRandom;
 use crate::ratio::CompressionRatio;
 
 /// How often a random choice that hit a partition without leader is repeated before all partitions are looked at.

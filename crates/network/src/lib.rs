@@ -27,7 +27,6 @@ mod in_flight;
 pub mod io;
 mod metadata;
 mod network;
-mod random;
 mod versions;
 
 pub use address::{AddressError, BrokerAddress};

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kommit_protocol::random::Random;
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{LeaderEpoch, NodeId, TopicPartition};
 
@@ -25,7 +26,6 @@ use crate::counts::NetworkCounts;
 use crate::failures::{Cause, Failures};
 use crate::in_flight::End;
 use crate::metadata::{LeaderHint, Metadata, NegativeLeaderEpoch, UpdateRequest};
-use crate::random::Random;
 use crate::versions::{FinalizedFeatures, NodeApiVersions};
 
 pub use send::{Acks, ProduceEnvelope};

@@ -3,7 +3,8 @@
 //! Reading order: [`units`] and [`time`] (the numbers that everything else is made of), [`error_code`] (what a broker can answer),
 //! [`wire`] (bounded reading and writing of primitive fields), [`api`] (which requests exist, in which versions),
 //! [`messages`] (every request and response as a table of fields), [`frame`] (headers and length prefixes),
-//! [`batch`] (the record batch, format 2), [`compression`] (its codecs). [`backoff`] stands apart: how long to wait before trying again.
+//! [`batch`] (the record batch, format 2), [`compression`] (its codecs). [`backoff`] and [`random`] stand apart: how long to wait before
+//! trying again, and the chance in it.
 //!
 //! This crate knows no sockets, no clock, and no policy: it never decides what an answer means.
 
@@ -14,6 +15,7 @@ pub mod compression;
 pub mod error_code;
 pub mod frame;
 pub mod messages;
+pub mod random;
 pub mod time;
 pub mod units;
 pub mod wire;

@@ -17,6 +17,7 @@ mod stop;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use kommit_protocol::random::Random;
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{NodeId, Offset, PartitionIndex, Sequence, Timestamp, TopicPartition};
 use thiserror::Error;
@@ -26,7 +27,6 @@ use crate::completion::{BatchCompletion, BatchFailure, BatchOutcome, BatchWatch,
 use crate::in_flight::InFlightBatch;
 use crate::incomplete::NothingIncomplete;
 use crate::queue::{Front, PartitionQueue};
-use crate::random::Random;
 use crate::stamped::{Origin, Stamp, StampedBatch};
 
 pub use drain::{DrainGate, Drained, Left};

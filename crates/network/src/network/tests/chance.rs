@@ -6,7 +6,7 @@ use kommit_protocol::messages::{EndTxnRequest, EndTxnResponse};
 
 use super::*;
 use crate::connection::ConnectionState;
-use crate::random::Random;
+use kommit_protocol::random::Random;
 
 /// What chance has to remember of one request.
 struct Owed {

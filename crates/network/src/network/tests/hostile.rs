@@ -324,7 +324,7 @@ fn a_broker_without_a_common_metadata_version_is_told() {
 /// F10 in small: whatever bytes come as a response, nothing panics, and the connection is ready or closed.
 #[test]
 fn random_bytes_never_panic() {
-    let mut random = crate::random::Random::seeded(42);
+    let mut random = kommit_protocol::random::Random::seeded(42);
     for round in 0..2_000 {
         let (mut play, asked) = asked_for_metadata();
         let valid = encode_response(ApiKey::Metadata, 13, asked.correlation_id, &cluster(3)).slice(4..);
