@@ -25,7 +25,7 @@ pub use kommit_accumulator::{
     Delivery, GateReason, Partitioner, Partitioning, Partitions, RecordMetadata, StickyChoice,
 };
 pub use kommit_network::io::{Connector, TcpConnector};
-pub use kommit_network::{BrokerAddress, PartitionSnapshot, RecoveryStrategy};
+pub use kommit_network::{AddressError, BrokerAddress, PartitionSnapshot, RecoveryStrategy};
 pub use kommit_protocol::batch::Compression;
 pub use kommit_protocol::error_code::ErrorCode;
 pub use kommit_protocol::units::{Offset, PartitionId, TopicPartition};

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use kommit::BrokerAddress;
 use kommit_protocol::api::{ApiKey, Request, VersionRange};
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::frame;
@@ -12,7 +13,6 @@ use kommit_protocol::messages::ApiVersionsRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::address::Address;
 use crate::failure::Failure;
 
 const CLIENT_ID: &str = "kommit";
@@ -28,7 +28,7 @@ const READ_STEP: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
-    address: Address,
+    address: BrokerAddress,
     versions: BTreeMap<i16, VersionRange>,
     correlation: i32,
 }
@@ -60,7 +60,7 @@ impl Trouble {
     }
 
     /// The trouble with the broker at `address`, for a person.
-    pub(super) fn told(&self, address: &Address) -> Failure {
+    pub(super) fn told(&self, address: &BrokerAddress) -> Failure {
         const START: &str = "start the broker, or correct --bootstrap-servers";
         const PORT: &str = "correct the port: --bootstrap-servers takes the address of a PLAINTEXT listener of a Kafka broker";
         match self {
@@ -114,8 +114,8 @@ impl Trouble {
 
 impl Connection {
     /// Connects and asks for the broker's versions.
-    pub(super) async fn open(address: &Address) -> Result<Self, Trouble> {
-        let connecting = TcpStream::connect((address.host.as_str(), address.port));
+    pub(super) async fn open(address: &BrokerAddress) -> Result<Self, Trouble> {
+        let connecting = TcpStream::connect((&*address.host, address.port));
         let stream = match tokio::time::timeout(CONNECT_LIMIT, connecting).await {
             Err(_) => return Err(Trouble::ConnectTimedOut),
             Ok(Err(error)) => return Err(Trouble::Unreachable(error)),
@@ -134,7 +134,7 @@ impl Connection {
     }
 
     /// Who is at the other end.
-    pub(super) fn address(&self) -> &Address {
+    pub(super) fn address(&self) -> &BrokerAddress {
         &self.address
     }
 
@@ -253,7 +253,7 @@ mod tests {
                 let _ = stream.write_all(answer).await;
             }
         });
-        let address = Address::new("127.0.0.1", port);
+        let address = BrokerAddress::new("127.0.0.1", port);
         let failure = Connection::open(&address)
             .await
             .expect_err("that is not Kafka")
@@ -288,7 +288,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_port_that_accepts_and_says_nothing_is_named() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = Address::new("127.0.0.1", listener.local_addr().expect("bound").port());
+        let address = BrokerAddress::new("127.0.0.1", listener.local_addr().expect("bound").port());
         let failure = Connection::open(&address)
             .await
             .expect_err("it is silent")
@@ -299,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_where_nobody_listens_is_named() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = Address::new("127.0.0.1", listener.local_addr().expect("bound").port());
+        let address = BrokerAddress::new("127.0.0.1", listener.local_addr().expect("bound").port());
         drop(listener);
         let failure = Connection::open(&address)
             .await

@@ -3,7 +3,6 @@
 //! Reading order: [`connection`] (one broker), this file (all brokers of a cluster), [`topics`], [`group_offsets`], [`reader`]. One request at a
 //! time, in the order of the calls; whatever may pass by itself is asked again until a deadline. It never sends records.
 
-mod address;
 mod batches;
 mod connection;
 mod group_offsets;
@@ -14,16 +13,15 @@ mod topics;
 
 use std::collections::BTreeMap;
 
+use kommit::{AddressError, BrokerAddress};
 use kommit_protocol::api::Request;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use kommit_protocol::units::NodeId;
 
-use self::address::Address;
 use self::connection::{Connection, Trouble};
 use crate::failure::Failure;
 
-pub(crate) use self::address::bootstrap_servers;
 pub(crate) use self::reader::{ReadRecord, TopicReader};
 pub(crate) use self::topic_name::topic_name;
 pub(crate) use self::topics::Topic;
@@ -31,21 +29,26 @@ pub(crate) use self::topics::Topic;
 /// The newest version of Metadata that this client asks in: the last that names topics by name alone.
 const METADATA_VERSION: i16 = 9;
 
+/// The text, if it is a list of addresses.
+pub(crate) fn bootstrap_servers(text: &str) -> Result<String, AddressError> {
+    BrokerAddress::parse_list(text).map(|_| text.to_owned())
+}
+
 /// Connections to the brokers of one cluster.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    bootstrap: Vec<Address>,
+    bootstrap: Vec<BrokerAddress>,
     /// The bootstrap broker that answered.
     entry: Option<Connection>,
-    nodes: BTreeMap<NodeId, Address>,
+    nodes: BTreeMap<NodeId, BrokerAddress>,
     connections: BTreeMap<NodeId, Connection>,
 }
 
 impl Cluster {
     /// Finds a broker among `bootstrap` (`host:port,…`) that answers as Kafka does.
     pub(crate) async fn connect(bootstrap: &str) -> Result<Self, Failure> {
-        let bootstrap = Address::parse_list(bootstrap)
-            .map_err(|reason| Failure::usage(reason, "correct --bootstrap-servers"))?;
+        let bootstrap = BrokerAddress::parse_list(bootstrap)
+            .map_err(|error| Failure::usage(error.to_string(), "correct --bootstrap-servers"))?;
         let mut cluster = Self {
             bootstrap,
             entry: None,
@@ -123,7 +126,11 @@ impl Cluster {
         })
     }
 
-    async fn connection(&mut self, node: NodeId, address: &Address) -> Result<&mut Connection, Trouble> {
+    async fn connection(
+        &mut self,
+        node: NodeId,
+        address: &BrokerAddress,
+    ) -> Result<&mut Connection, Trouble> {
         use std::collections::btree_map::Entry;
         match self.connections.entry(node) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
@@ -140,8 +147,9 @@ impl Cluster {
     }
 
     fn learn(&mut self, node: NodeId, host: &str, port: i32) {
-        let Ok(port) = u16::try_from(port) else { return };
-        let address = Address::new(host, port);
+        let Some(address) = BrokerAddress::advertised(host, port) else {
+            return;
+        };
         if self.nodes.get(&node) != Some(&address) {
             self.nodes.insert(node, address);
             self.connections.remove(&node);
@@ -159,7 +167,7 @@ enum CallTrouble {
 }
 
 /// Tries the bootstrap addresses one after the other.
-async fn open_first(bootstrap: &[Address]) -> Result<Connection, Failure> {
+async fn open_first(bootstrap: &[BrokerAddress]) -> Result<Connection, Failure> {
     let mut failures = Vec::new();
     for address in bootstrap {
         match Connection::open(address).await {
