@@ -25,6 +25,7 @@ use crate::in_flight::InFlight;
 use crate::pace::Pace;
 use crate::phase::Phase;
 use crate::produce_response::ProduceRequest;
+use crate::topic_ids::TopicIds;
 
 /// What the user decided about sending (S-1).
 #[derive(Clone, Debug)]
@@ -91,6 +92,7 @@ pub struct SenderCore {
     pub(crate) unanswered_requests: usize,
     pub(crate) network: Network<Purpose>,
     pub(crate) counts: SenderCounts,
+    topic_ids: TopicIds,
     flushes: Flushes,
     fresh: Vec<PartitionIndex>,
     renumberings: Vec<Renumbering>,
@@ -130,6 +132,7 @@ impl SenderCore {
             at_hand: AtHand::Idle,
             network,
             counts: SenderCounts::default(),
+            topic_ids: TopicIds::default(),
             flushes: Flushes::default(),
             fresh: Vec::new(),
             renumberings: Vec::new(),
@@ -268,6 +271,7 @@ impl SenderCore {
             self.request_ended(completed, now);
         }
         self.stop_in_other_cluster();
+        self.restart_new_topics();
         self.join_fresh_partitions(now.instant);
         let due = self.run(now);
         self.stop_behind_gaps();
@@ -299,6 +303,14 @@ impl SenderCore {
             Purpose::Transactional(request) => {
                 self.transactional_request_ended(*request, connection, (result, sent), now)
             }
+        }
+    }
+
+    /// H11: before anything is drained towards a topic that only has the name of the one before.
+    fn restart_new_topics(&mut self) {
+        let Some(txn) = self.txn.as_mut() else { return };
+        for topic in self.topic_ids.created_anew(self.network.cluster()) {
+            txn.topic_created_anew(&topic);
         }
     }
 

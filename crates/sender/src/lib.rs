@@ -6,7 +6,7 @@
 //! Reading order: `command` (what the application can ask), `core` (the parts and how they are fed), `phase` (main loop, drain,
 //! abort, forced close, close), `run_once`, `at_hand` (the transactional request that is under way), `producer_data` (ready,
 //! connect, drain, mute, expire, send), `produce_response` and `produce_outcome` (what an answer means), `in_flight`, `gap`
-//! (partitions that stop behind a record of unknown fate), `pace` (the pause between two transactions), and at last `driver`, the
+//! (partitions that stop behind a record of unknown fate), `topic_ids` (topics that were created anew), `pace` (the pause between two transactions), and at last `driver`, the
 //! only place that knows tokio.
 
 mod at_hand;
@@ -24,6 +24,7 @@ mod produce_outcome;
 mod produce_response;
 mod producer_data;
 mod run_once;
+mod topic_ids;
 mod transactional_wire;
 
 pub use command::{Command, Reply};

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::mem;
 
 use kommit_protocol::messages::InitProducerIdRequest;
-use kommit_protocol::units::{Identity, PartitionIndex, ProducerEpoch, ProducerId};
+use kommit_protocol::units::{Identity, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition};
 use tracing::{info, warn};
 
 use crate::config::Fencing;
@@ -94,6 +94,25 @@ impl TransactionManager {
         if self.identity.is_none() && matches!(self.state, State::Uninitialized) {
             self.step(Event::Initialize);
             self.enqueue_identity(IdentityPurpose::First);
+        }
+    }
+
+    /// H11: the topic was deleted and created anew. Its sequences restart under a new epoch, so that no name is used twice whatever metadata
+    /// says next (R3): at once when idempotent-only, with R4; behind the end of a V1 transaction; V2 gets a new epoch with each end anyway.
+    pub fn topic_created_anew(&mut self, topic: &str) {
+        let of_topic =
+            |name: &Option<TopicPartition>| name.as_ref().is_some_and(|name| *name.topic == *topic);
+        let partitions = (0..).map(PartitionIndex).zip(&self.names);
+        for (partition, _) in partitions.filter(|(_, name)| of_topic(name)) {
+            if !self.sequences.has_begun(partition) {
+                continue;
+            }
+            if !self.is_transactional() {
+                info!(topic, "the topic was created anew; the epoch will be bumped");
+                self.epoch_bump.require_for(partition);
+            } else if self.must_bump_itself() {
+                self.epoch_bump.require();
+            }
         }
     }
 

@@ -162,6 +162,12 @@ impl Sequences {
         self.entry_mut(partition);
     }
 
+    /// Whether a sequence of the partition was given away.
+    pub(crate) fn has_begun(&self, partition: PartitionIndex) -> bool {
+        self.entry(partition)
+            .is_some_and(|entry| entry.next != Sequence::ZERO || entry.last_acked.is_some())
+    }
+
     /// A-48 c, d, D-15 and D-16: whether a batch without a stamp may get one now.
     pub(crate) fn may_stamp(&self, partition: PartitionIndex, current: Identity) -> bool {
         if self.unresolved.contains_key(&partition) {
