@@ -90,14 +90,14 @@ async fn records_outlive_a_killed_a_stopped_and_a_frozen_broker() {
     let tools = kafka.tools();
     tools.create_topic("outlive", 1).await;
     tools.console_produce("outlive", &["one"]).await;
-    kafka.kill();
-    assert!(!kafka.is_running());
-    kafka.restart().await;
+    kafka.node().kill();
+    assert!(!kafka.node().is_running());
+    kafka.node().restart().await;
     tools.console_produce("outlive", &["two"]).await;
-    kafka.stop().await;
-    assert!(!kafka.is_running());
-    kafka.restart().await;
-    let frozen = kafka.freeze();
+    kafka.node().stop().await;
+    assert!(!kafka.node().is_running());
+    kafka.node().restart().await;
+    let frozen = kafka.node().freeze();
     let silent = tools.try_run(Tool::Topics, &["--list"]);
     let impatient = tokio::time::timeout(std::time::Duration::from_secs(3), silent).await;
     assert!(

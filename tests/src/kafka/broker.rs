@@ -1,63 +1,48 @@
-//! One running broker: formatted, started, waited for, and ended in every way that a test needs.
+//! A running Kafka: one node, or a cluster of several that are brokers and controllers at once.
 
-use std::ffi::OsString;
-use std::fs;
+use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
 use super::folders;
 use super::jars::Jars;
-use super::java;
-use super::probe;
+use super::node::{LOOK_AGAIN, Node, START_LIMIT};
+use super::probe::{self, Coordinated, Replicas};
 use super::segments::{self, DumpedBatch};
-use super::setup::{Ports, Setup};
+use super::setup::{Place, Ports, Setup};
 use super::tools::Tools;
-use super::watchdog::Watched;
 use crate::proxy::Proxy;
 
-/// A broker is up in two seconds; on a machine that compiles beside it, it takes a while longer.
-const START_LIMIT: Duration = Duration::from_secs(120);
-const STOP_LIMIT: Duration = Duration::from_secs(60);
-/// Between two looks at something that another process does.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// A port found free can be taken before the broker binds it.
 const START_ATTEMPTS: u32 = 3;
-const CLUSTER_ID: &str = "kommit-real-kafka-test";
+/// How long replicas may take to get everything, on a machine that is busy.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(120);
 
-/// A real broker with its data folder. Dropping it ends the process (`kill -9`) and removes the folder, unless the test panics.
+/// A real Kafka. Dropping it ends its processes.
 #[derive(Debug)]
 pub struct RealKafka {
     setup: Setup,
     jars: Jars,
-    home: PathBuf,
-    ports: Ports,
-    proxy_port: TcpListener,
-    process: Mutex<Option<Watched>>,
+    nodes: Vec<Node>,
 }
 
 impl RealKafka {
-    /// Starts a new broker with an empty data folder and waits until it is ready.
+    /// Starts new nodes with empty data folders and waits until they are ready.
     ///
     /// # Panics
-    /// When it does not get ready; the text has the end of the broker's log.
+    /// When they do not get ready; the text has the end of a node's log.
     pub(super) async fn start(setup: Setup, jars: Jars) -> Self {
         for attempt in 1.. {
-            let (ports, proxy_port) = free_ports();
+            let nodes = places(setup.nodes())
+                .into_iter()
+                .map(|place| Node::new(setup.clone(), jars.clone(), place));
             let kafka = Self {
+                nodes: nodes.collect(),
                 setup: setup.clone(),
                 jars: jars.clone(),
-                home: folders::new_run(),
-                ports,
-                proxy_port,
-                process: Mutex::new(None),
             };
-            kafka.format().await;
             match kafka.launch().await {
                 Ok(()) => return kafka,
                 Err(reason) if reason.contains("Address already in use") && attempt < START_ATTEMPTS => {}
@@ -67,28 +52,43 @@ impl RealKafka {
         unreachable!("the last attempt returns or panics")
     }
 
-    /// What a client connects to that no proxy stands before.
-    pub fn bootstrap_servers(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.direct)
+    async fn launch(&self) -> Result<(), String> {
+        for node in &self.nodes {
+            node.format().await;
+        }
+        // None is ready before the others are there.
+        self.nodes.iter().try_for_each(Node::launch)?;
+        for node in &self.nodes {
+            node.until_ready().await?;
+        }
+        Ok(())
     }
 
-    /// A proxy before this broker: a client that is given the proxy's address is told by the broker to come back to it. One at a time.
+    /// What a client connects to that no proxy stands before: every node.
+    pub fn bootstrap_servers(&self) -> String {
+        let addresses: Vec<String> = self.nodes.iter().map(Node::address).collect();
+        addresses.join(",")
+    }
+
+    /// The nodes; their ids count from 1.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The first node, which is all that most suites need.
+    pub fn node(&self) -> &Node {
+        &self.nodes[0]
+    }
+
+    /// The proxy of the first node.
     ///
     /// # Panics
-    /// When the broker's port for the proxy cannot be listened on.
+    /// When the node's port for the proxy cannot be listened on.
     pub fn proxy(&self, seed: u64) -> Proxy {
-        let proxy = self.proxy_port.try_clone().and_then(|port| Proxy::on(port, seed));
-        let proxy = proxy.unwrap_or_else(|error| panic!("no proxy before {}: {error}", self.setup));
-        proxy.forward_to(&self.address_behind_proxy());
-        proxy
+        self.node().proxy(seed)
     }
 
-    /// What the proxy of this broker forwards to.
-    pub fn address_behind_proxy(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.behind_proxy)
-    }
-
-    /// The setup that this broker was started with.
+    /// The setup that this Kafka was started with.
     pub fn setup(&self) -> &Setup {
         &self.setup
     }
@@ -98,208 +98,95 @@ impl RealKafka {
         Tools::new(self.jars.clone(), self.bootstrap_servers())
     }
 
-    /// Every batch that is physically in a partition's log, in its order, as DumpLogSegments reads it.
+    /// Every batch that is physically in a partition's log, in its order, as DumpLogSegments reads it from the first node.
     pub async fn batches(&self, topic: &str, partition: i32) -> Vec<DumpedBatch> {
-        segments::dump(&self.tools(), &self.data().join(format!("{topic}-{partition}"))).await
+        let folder = self.node().data().join(format!("{topic}-{partition}"));
+        segments::dump(&self.tools(), &folder).await
     }
 
-    /// How many bytes the logs of a topic's partitions have now.
+    /// How many bytes the logs of a topic's partitions have now, on the first node.
     pub fn log_size(&self, topic: &str) -> u64 {
-        folders::size_of_logs(&self.data(), topic)
+        folders::size_of_logs(&self.node().data(), topic)
     }
 
-    /// `kill -9`: the broker is gone when this returns, its data stays.
-    pub fn kill(&self) {
-        if let Some(mut process) = self.process().take() {
-            process.kill();
-        }
+    /// Who leads each partition, internal topics included, as soon as a node tells.
+    ///
+    /// # Panics
+    /// When none does.
+    pub async fn partitions(&self) -> BTreeMap<(String, i32), Replicas> {
+        self.told(async |address| probe::partitions(address).await.ok())
+            .await
     }
 
-    /// Ends the broker as an operator does, with SIGTERM; one that hesitates for a minute is killed.
-    pub async fn stop(&self) {
-        let Some(mut process) = self.process().take() else {
-            return;
-        };
-        java::signal(process.pid(), "TERM");
-        let ended = async {
-            while process.ended().is_none() {
+    /// The node that coordinates a group or a transactional id, as soon as there is one.
+    ///
+    /// # Panics
+    /// When there is none in bounded time.
+    pub async fn coordinator(&self, coordinated: Coordinated, key: &str) -> i32 {
+        self.told(async |address| probe::coordinator(address, coordinated, key).await.ok())
+            .await
+    }
+
+    /// Waits until every partition has a leader, and every replica has everything.
+    ///
+    /// # Panics
+    /// When that takes two minutes.
+    pub async fn until_in_sync(&self) {
+        let all = async {
+            let is_whole = |replicas: &Replicas| replicas.leader.is_some() && replicas.are_in_sync;
+            while !self.partitions().await.values().all(is_whole) {
                 sleep(LOOK_AGAIN).await;
             }
         };
-        let _ = timeout(STOP_LIMIT, ended).await;
+        let caught_up = timeout(CATCH_UP_LIMIT, all).await;
+        caught_up.unwrap_or_else(|_| panic!("{}: replicas are missing", self.setup));
     }
 
-    /// Starts the broker again after [`kill`](Self::kill) or [`stop`](Self::stop), on the same ports with the same data, and waits
-    /// until it is ready.
-    ///
-    /// # Panics
-    /// When it does not get ready.
-    pub async fn restart(&self) {
-        self.kill();
-        if let Err(reason) = self.launch().await {
-            panic!("{} does not start again: {reason}", self.setup);
-        }
-    }
-
-    /// Stops the broker's process in its tracks (SIGSTOP) until the guard is dropped. Its sockets stay open and silent.
-    pub fn freeze(&self) -> Frozen<'_> {
-        self.signal("STOP");
-        Frozen { kafka: self }
-    }
-
-    /// Is the process alive?
-    pub fn is_running(&self) -> bool {
-        self.process()
-            .as_mut()
-            .is_some_and(|process| process.ended().is_none())
-    }
-
-    /// What the broker has said so far, at level warn.
-    pub fn log(&self) -> String {
-        fs::read(self.log_file())
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
-    }
-
-    async fn format(&self) {
-        let properties = self.properties_file();
-        let text = self.setup.server_properties(self.ports, &self.data());
-        fs::write(&properties, text)
-            .unwrap_or_else(|error| panic!("cannot write {}: {error}", properties.display()));
-        let output = Command::new(java::program())
-            .args(self.jars.java_arguments())
-            .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
-            .arg(&properties)
-            .args(self.setup.format_arguments())
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .unwrap_or_else(|error| panic!("cannot run StorageTool: {error}"));
-        assert!(
-            output.status.success(),
-            "{} cannot be formatted: {}{}",
-            self.setup,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-
-    async fn launch(&self) -> Result<(), String> {
-        let mut arguments: Vec<OsString> = vec!["-Xmx700m".into()];
-        arguments.extend(self.jars.java_arguments().map(OsString::from));
-        arguments.extend(["kafka.Kafka".into(), self.properties_file().into()]);
-        let process = Watched::start(&java::program(), &arguments, &self.log_file())
-            .map_err(|error| format!("cannot run java: {error}"))?;
-        *self.process() = Some(process);
-        let mut missing = String::new();
-        match timeout(START_LIMIT, self.until_ready(&mut missing)).await {
-            Ok(started) => started,
-            Err(_) => Err(format!(
-                "after {} s: {missing}; {}",
-                START_LIMIT.as_secs(),
-                self.last_words()
-            )),
-        }
-    }
-
-    /// Waits for both listeners that clients come to.
-    async fn until_ready(&self, missing: &mut String) -> Result<(), String> {
-        for port in [self.ports.direct, self.ports.behind_proxy] {
-            while let Err(reason) = probe::is_ready(port).await {
-                *missing = reason;
-                if !self.is_running() {
-                    return Err(format!("the process has ended; {}", self.last_words()));
+    /// The first answer that a running node gives.
+    async fn told<T>(&self, question: impl AsyncFn(&str) -> Option<T>) -> T {
+        let asking = async {
+            loop {
+                for node in self.nodes.iter().filter(|node| node.is_running()) {
+                    if let Some(answer) = question(&node.address()).await {
+                        return answer;
+                    }
                 }
                 sleep(LOOK_AGAIN).await;
             }
-        }
-        Ok(())
-    }
-
-    fn signal(&self, name: &str) {
-        if let Some(process) = self.process().as_ref() {
-            java::signal(process.pid(), name);
-        }
-    }
-
-    fn last_words(&self) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        let last = lines.len().saturating_sub(20);
-        format!(
-            "its log {} ends with:\n{}",
-            self.log_file().display(),
-            lines[last..].join("\n")
-        )
-    }
-
-    fn process(&self) -> MutexGuard<'_, Option<Watched>> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn data(&self) -> PathBuf {
-        self.home.join("data")
-    }
-
-    fn log_file(&self) -> PathBuf {
-        self.home.join("broker.log")
-    }
-
-    fn properties_file(&self) -> PathBuf {
-        self.home.join("server.properties")
+        };
+        let told = timeout(START_LIMIT, asking).await;
+        told.unwrap_or_else(|_| panic!("{}: no node tells", self.setup))
     }
 }
 
-impl Drop for RealKafka {
-    fn drop(&mut self) {
-        self.kill();
-        if std::thread::panicking() {
-            eprintln!(
-                "the files of {} stay in {} until the next run",
-                self.setup,
-                self.home.display()
-            );
-        } else {
-            remove(&self.home);
-        }
-    }
-}
-
-/// A broker that stands still; dropping the guard lets it go on.
-#[derive(Debug)]
-#[must_use = "the broker goes on when the guard is dropped"]
-pub struct Frozen<'k> {
-    kafka: &'k RealKafka,
-}
-
-impl Drop for Frozen<'_> {
-    fn drop(&mut self) {
-        self.kafka.signal("CONT");
-    }
-}
-
-/// Ports that were free a moment ago, different from each other because they are bound together. The proxy's stays bound.
-fn free_ports() -> (Ports, TcpListener) {
-    let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port on the loopback"));
-    let [direct, behind_proxy, controller, proxy] = listeners.each_ref().map(|listener| {
-        listener
-            .local_addr()
-            .expect("a bound listener has an address")
-            .port()
-    });
-    let ports = Ports {
-        direct,
-        behind_proxy,
-        proxy,
-        controller,
+/// A place for each node, with ports that were free a moment ago, different from each other because they are bound together. Those of
+/// the proxies stay bound.
+fn places(nodes: usize) -> Vec<(Place, TcpListener)> {
+    let bind = |_| TcpListener::bind("127.0.0.1:0").expect("a free port on the loopback");
+    let listeners: Vec<[TcpListener; 4]> = (0..nodes).map(|_| [(); 4].map(bind)).collect();
+    let number = |listener: &TcpListener| {
+        let address = listener.local_addr();
+        address.expect("a bound listener has an address").port()
     };
-    let [_, _, _, proxy_port] = listeners;
-    (ports, proxy_port)
-}
-
-fn remove(folder: &Path) {
-    if let Err(error) = fs::remove_dir_all(folder) {
-        eprintln!("cannot remove {}: {error}", folder.display());
-    }
+    let controllers: Vec<u16> = listeners.iter().map(|[_, _, _, own]| number(own)).collect();
+    (1..)
+        .zip(listeners)
+        .map(|(id, [direct, behind_proxy, proxy, controller])| {
+            let ports = Ports {
+                direct: number(&direct),
+                behind_proxy: number(&behind_proxy),
+                proxy: number(&proxy),
+                controller: number(&controller),
+            };
+            let controllers = controllers.clone();
+            (
+                Place {
+                    id,
+                    ports,
+                    controllers,
+                },
+                proxy,
+            )
+        })
+        .collect()
 }

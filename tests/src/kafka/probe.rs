@@ -1,133 +1,131 @@
-//! Is a broker ready? Asked in Kafka's own protocol, with a few bytes written by hand.
+//! What a running Kafka says about itself: is it ready, who leads a partition, who coordinates a transactional id or a group.
 //!
-//! It uses no codec of ours: a harness that waits for a broker must not hang because a codec is wrong.
+//! Asked in the codec of `kafka-protocol`, one connection for each question. It uses no codec of ours: a harness that waits for a broker
+//! must not hang because a codec is wrong.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use bytes::BytesMut;
+use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader,
+};
+use kafka_protocol::protocol::{
+    Decodable, HeaderVersion, Request, StrBytes, encode_request_header_into_buffer,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const METADATA: i16 = 3;
-const FIND_COORDINATOR: i16 = 10;
-const VERSION: i16 = 1;
-/// An answer of a broker without topics has less than a kilobyte.
-const LONGEST_ANSWER: i32 = 1 << 20;
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// The first flexible version of each request, which every release has.
+const METADATA: i16 = 9;
+const FIND_COORDINATOR: i16 = 3;
+/// No answer that a suite asks for is longer.
+const LONGEST_ANSWER: i32 = 16 << 20;
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Which coordinator is asked for.
+/// What a coordinator coordinates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Coordinator {
+pub enum Coordinated {
+    /// A consumer group.
     Group = 0,
+    /// The transactions of a transactional id.
     Transaction = 1,
 }
 
-/// Ready means: the port accepts, a controller is known, and there is a coordinator of both kinds, so that the
+/// Who leads a partition, and who has all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replicas {
+    /// The leader's node id; none while there is none.
+    pub leader: Option<i32>,
+    /// Has every replica everything?
+    pub are_in_sync: bool,
+}
+
+/// Ready means: the port accepts, a controller and all nodes are known, and there is a coordinator of both kinds, so that the
 /// internal topics exist. The error says what is missing.
-pub(super) async fn is_ready(port: u16) -> Result<(), String> {
-    let probe = async {
-        let mut connection = TcpStream::connect(("127.0.0.1", port)).await?;
-        let answer = exchange(&mut connection, METADATA, &[0, 0, 0, 0]).await?;
-        if !has_controller(&answer) {
-            return Ok(Err("no controller yet".to_owned()));
+pub(super) async fn is_ready(address: &str, nodes: usize) -> Result<(), String> {
+    let metadata = metadata(address).await.map_err(|error| error.to_string())?;
+    if metadata.controller_id.0 < 0 {
+        return Err("no controller yet".to_owned());
+    }
+    if metadata.brokers.len() < nodes {
+        return Err(format!("{} of {nodes} nodes are up", metadata.brokers.len()));
+    }
+    for coordinated in [Coordinated::Group, Coordinated::Transaction] {
+        let found = coordinator(address, coordinated, "probe").await;
+        found.map_err(|error| format!("coordinator of a {coordinated:?}: {error}"))?;
+    }
+    Ok(())
+}
+
+/// All partitions, those of the internal topics included, by topic and index.
+pub(super) async fn partitions(address: &str) -> io::Result<BTreeMap<(String, i32), Replicas>> {
+    let topics = metadata(address).await?.topics.into_iter();
+    let partitions = topics.flat_map(|topic| {
+        let name = topic.name.map(|name| name.to_string()).unwrap_or_default();
+        let partitions = topic.partitions.into_iter();
+        partitions.map(move |partition| ((name.clone(), partition.partition_index), replicas(&partition)))
+    });
+    Ok(partitions.collect())
+}
+
+fn replicas(partition: &MetadataResponsePartition) -> Replicas {
+    Replicas {
+        leader: Some(partition.leader_id.0).filter(|leader| *leader >= 0),
+        are_in_sync: partition.isr_nodes.len() == partition.replica_nodes.len(),
+    }
+}
+
+/// The node id of the coordinator of a group or a transactional id. An error while there is none.
+pub(super) async fn coordinator(address: &str, coordinated: Coordinated, key: &str) -> io::Result<i32> {
+    let request = FindCoordinatorRequest::default()
+        .with_key(StrBytes::from_string(key.to_owned()))
+        .with_key_type(coordinated as i8);
+    let found = ask(address, FIND_COORDINATOR, &request).await?;
+    match found.error_code {
+        0 => Ok(found.node_id.0),
+        code => Err(io::Error::other(format!("none yet (code {code})"))),
+    }
+}
+
+async fn metadata(address: &str) -> io::Result<MetadataResponse> {
+    let everything = MetadataRequest::default().with_topics(None);
+    ask(address, METADATA, &everything).await
+}
+
+/// Asks one question on a connection of its own.
+///
+/// # Errors
+/// When nobody is there, and when there is no answer in time.
+pub async fn ask<R: Request>(address: &str, version: i16, request: &R) -> io::Result<R::Response> {
+    let exchange = async {
+        let mut connection = TcpStream::connect(address).await?;
+        let mut frame = BytesMut::new();
+        let header = RequestHeader::default()
+            .with_request_api_key(R::KEY)
+            .with_request_api_version(version)
+            .with_client_id(Some(StrBytes::from_static_str("probe")));
+        encode_request_header_into_buffer(&mut frame, &header)
+            .and_then(|()| request.encode(&mut frame, version))
+            .map_err(io::Error::other)?;
+        connection
+            .write_i32(i32::try_from(frame.len()).map_err(io::Error::other)?)
+            .await?;
+        connection.write_all(&frame).await?;
+        let length = connection.read_i32().await?;
+        if !(4..=LONGEST_ANSWER).contains(&length) {
+            return Err(io::Error::other(format!("an answer of {length} bytes")));
         }
-        for coordinator in [Coordinator::Group, Coordinator::Transaction] {
-            let answer = exchange(&mut connection, FIND_COORDINATOR, &coordinator_body(coordinator)).await?;
-            if !answer.starts_with(&[0; 6]) {
-                return Ok(Err(format!("no coordinator of kind {coordinator:?} yet")));
-            }
-        }
-        Ok(Ok(()))
+        let mut answer = BytesMut::zeroed(length as usize);
+        connection.read_exact(&mut answer).await?;
+        let mut answer = answer.freeze();
+        ResponseHeader::decode(&mut answer, R::Response::header_version(version))
+            .and_then(|_| R::Response::decode(&mut answer, version))
+            .map_err(io::Error::other)
     };
-    match tokio::time::timeout(ANSWER_LIMIT, probe).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err::<_, io::Error>(error)) => Err(error.to_string()),
-        Err(_) => Err("no answer yet".to_owned()),
-    }
-}
-
-/// Sends one request and returns the answer behind its correlation id.
-async fn exchange(connection: &mut TcpStream, api_key: i16, body: &[u8]) -> io::Result<Vec<u8>> {
-    let mut request = Vec::new();
-    request.extend(api_key.to_be_bytes());
-    request.extend(VERSION.to_be_bytes());
-    request.extend(0_i32.to_be_bytes());
-    put_string(&mut request, "probe");
-    request.extend(body);
-    connection.write_i32(request.len() as i32).await?;
-    connection.write_all(&request).await?;
-    let length = connection.read_i32().await?;
-    if !(4..=LONGEST_ANSWER).contains(&length) {
-        return Err(io::Error::other(format!("an answer of {length} bytes")));
-    }
-    let mut answer = vec![0; length as usize];
-    connection.read_exact(&mut answer).await?;
-    Ok(answer.split_off(4))
-}
-
-/// FindCoordinator v1: the key, then the kind.
-fn coordinator_body(coordinator: Coordinator) -> Vec<u8> {
-    let mut body = Vec::new();
-    put_string(&mut body, "probe");
-    body.push(coordinator as u8);
-    body
-}
-
-/// Metadata v1 starts with the brokers (node id, host, port, rack); the controller's id follows.
-fn has_controller(answer: &[u8]) -> bool {
-    let read = || -> Option<i32> {
-        let mut rest = answer;
-        let brokers = take_i32(&mut rest)?;
-        for _ in 0..brokers {
-            take_i32(&mut rest)?;
-            skip_string(&mut rest)?;
-            take_i32(&mut rest)?;
-            skip_string(&mut rest)?;
-        }
-        let controller = take_i32(&mut rest)?;
-        (brokers > 0).then_some(controller)
-    };
-    read().is_some_and(|controller| controller >= 0)
-}
-
-fn put_string(buffer: &mut Vec<u8>, text: &str) {
-    buffer.extend((text.len() as i16).to_be_bytes());
-    buffer.extend(text.as_bytes());
-}
-
-fn take_i32(rest: &mut &[u8]) -> Option<i32> {
-    let (number, after) = rest.split_first_chunk::<4>()?;
-    *rest = after;
-    Some(i32::from_be_bytes(*number))
-}
-
-/// Skips a string; a length below zero is a null.
-fn skip_string(rest: &mut &[u8]) -> Option<()> {
-    let (length, after) = rest.split_first_chunk::<2>()?;
-    let length = usize::try_from(i16::from_be_bytes(*length)).unwrap_or(0);
-    *rest = after.get(length..)?;
-    Some(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_broker_without_a_controller_is_not_ready() {
-        let mut answer = vec![0, 0, 0, 1, 0, 0, 0, 1];
-        put_string(&mut answer, "127.0.0.1");
-        answer.extend(9092_i32.to_be_bytes());
-        answer.extend((-1_i16).to_be_bytes());
-        let mut without = answer.clone();
-        without.extend((-1_i32).to_be_bytes());
-        assert!(!has_controller(&without));
-        answer.extend(1_i32.to_be_bytes());
-        assert!(has_controller(&answer));
-        assert!(
-            !has_controller(&answer[..answer.len() - 2]),
-            "an answer cut short"
-        );
-        assert!(!has_controller(&[0, 0, 0, 0, 0, 0, 0, 1]), "no broker");
-    }
+    tokio::time::timeout(ANSWER_LIMIT, exchange)
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("no answer yet")))
 }

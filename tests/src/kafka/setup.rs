@@ -27,11 +27,23 @@ impl Release {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Setup {
     release: Release,
+    nodes: usize,
     transaction_version: Option<u8>,
     properties: BTreeMap<String, String>,
 }
 
-/// The ports of one broker.
+/// A node's place in its cluster.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// Counts from 1.
+    pub(super) id: i32,
+    /// Its own ports.
+    pub(super) ports: Ports,
+    /// The controllers' ports of all nodes, in the order of their ids.
+    pub(super) controllers: Vec<u16>,
+}
+
+/// The ports of one node.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ports {
     /// For clients and tools that no proxy stands before.
@@ -40,7 +52,7 @@ pub(super) struct Ports {
     pub(super) behind_proxy: u16,
     /// What clients on that one are told to come back to: the proxy's own port.
     pub(super) proxy: u16,
-    /// For the quorum of one.
+    /// For the quorum.
     pub(super) controller: u16,
 }
 
@@ -67,6 +79,7 @@ impl Setup {
     fn of(release: Release) -> Self {
         Self {
             release,
+            nodes: 1,
             transaction_version: None,
             properties: BTreeMap::new(),
         }
@@ -83,6 +96,14 @@ impl Setup {
         self
     }
 
+    /// Three nodes that are brokers and controllers at once; each partition, also of the internal topics, is on all of them, and what is
+    /// written must be on two. One that is killed is noticed after four seconds.
+    #[must_use]
+    pub fn three_nodes(mut self) -> Self {
+        self.nodes = 3;
+        self.property("broker.session.timeout.ms", 4000)
+    }
+
     /// Sets a broker property, such as `transaction.max.timeout.ms`.
     #[must_use]
     pub fn property(mut self, key: &str, value: impl fmt::Display) -> Self {
@@ -95,6 +116,11 @@ impl Setup {
         self.release
     }
 
+    /// How many nodes.
+    pub fn nodes(&self) -> usize {
+        self.nodes
+    }
+
     /// What StorageTool must be told besides the properties.
     pub(super) fn format_arguments(&self) -> Vec<String> {
         match self.transaction_version {
@@ -103,18 +129,24 @@ impl Setup {
         }
     }
 
-    /// The text of `server.properties`: one combined node whose internal topics are small, so that it is ready soon.
-    pub(super) fn server_properties(&self, ports: Ports, logs: &Path) -> String {
+    /// The text of `server.properties`: a combined node. The internal topics are small, so that it is ready soon.
+    pub(super) fn server_properties(&self, place: &Place, logs: &Path) -> String {
         let Ports {
             direct,
             behind_proxy,
             proxy,
             controller,
-        } = ports;
-        let fixed: [(&str, String); 15] = [
+        } = place.ports;
+        let voters: Vec<String> = (1..)
+            .zip(&place.controllers)
+            .map(|(id, port)| format!("{id}@127.0.0.1:{port}"))
+            .collect();
+        let replicas = self.nodes.to_string();
+        let in_sync = self.nodes.min(2).to_string();
+        let fixed: [(&str, String); 17] = [
             ("process.roles", "broker,controller".into()),
-            ("node.id", "1".into()),
-            ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
+            ("node.id", place.id.to_string()),
+            ("controller.quorum.voters", voters.join(",")),
             (
                 "listeners",
                 format!(
@@ -132,10 +164,12 @@ impl Setup {
                 "DIRECT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT".into(),
             ),
             ("log.dirs", logs.display().to_string()),
-            ("offsets.topic.replication.factor", "1".into()),
+            ("default.replication.factor", replicas.clone()),
+            ("min.insync.replicas", in_sync.clone()),
+            ("offsets.topic.replication.factor", replicas.clone()),
             ("offsets.topic.num.partitions", "4".into()),
-            ("transaction.state.log.replication.factor", "1".into()),
-            ("transaction.state.log.min.isr", "1".into()),
+            ("transaction.state.log.replication.factor", replicas),
+            ("transaction.state.log.min.isr", in_sync),
             ("transaction.state.log.num.partitions", "4".into()),
             ("group.initial.rebalance.delay.ms", "0".into()),
         ];
@@ -159,6 +193,9 @@ impl fmt::Display for Setup {
         if let Some(version) = self.transaction_version {
             write!(f, ", transaction.version {version}")?;
         }
+        if self.nodes > 1 {
+            write!(f, ", {} nodes", self.nodes)?;
+        }
         self.properties
             .iter()
             .try_for_each(|(key, value)| write!(f, ", {key}={value}"))
@@ -169,16 +206,23 @@ impl fmt::Display for Setup {
 mod tests {
     use super::*;
 
-    const PORTS: Ports = Ports {
-        direct: 1,
-        behind_proxy: 2,
-        proxy: 9,
-        controller: 3,
-    };
+    fn place() -> Place {
+        let ports = Ports {
+            direct: 1,
+            behind_proxy: 2,
+            proxy: 9,
+            controller: 3,
+        };
+        Place {
+            id: 2,
+            ports,
+            controllers: vec![7, 3, 5],
+        }
+    }
 
     #[test]
     fn a_client_that_comes_through_the_proxy_is_told_to_come_back_through_it() {
-        let text = Setup::kafka_4_3().server_properties(PORTS, Path::new("/data"));
+        let text = Setup::kafka_4_3().server_properties(&place(), Path::new("/data"));
         assert!(
             text.contains("\nlisteners=DIRECT://127.0.0.1:1,PROXIED://127.0.0.1:2,"),
             "{text}"
@@ -190,9 +234,26 @@ mod tests {
     }
 
     #[test]
+    fn three_nodes_vote_and_keep_everything_three_times() {
+        let text = Setup::kafka_4_3()
+            .three_nodes()
+            .server_properties(&place(), Path::new("/data"));
+        for line in [
+            "node.id=2",
+            "controller.quorum.voters=1@127.0.0.1:7,2@127.0.0.1:3,3@127.0.0.1:5",
+            "default.replication.factor=3",
+            "min.insync.replicas=2",
+            "transaction.state.log.replication.factor=3",
+            "transaction.state.log.min.isr=2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+    }
+
+    #[test]
     fn a_property_of_the_test_replaces_the_default() {
         let setup = Setup::kafka_3_9().property("offsets.topic.num.partitions", 50);
-        let text = setup.server_properties(PORTS, Path::new("/data"));
+        let text = setup.server_properties(&place(), Path::new("/data"));
         assert!(text.contains("offsets.topic.num.partitions=50\n"), "{text}");
         assert!(!text.contains("offsets.topic.num.partitions=4\n"), "{text}");
         assert!(setup.format_arguments().is_empty());

@@ -74,8 +74,8 @@ impl Stage {
             .find(|broker| *broker.setup() == self.setup)
             .cloned();
         if let Some(broker) = known {
-            if !broker.is_running() {
-                broker.restart().await;
+            for node in broker.nodes().iter().filter(|node| !node.is_running()) {
+                node.restart().await;
             }
             return broker;
         }

@@ -207,7 +207,7 @@ impl Tools {
         }
     }
 
-    /// Creates a topic with one replica.
+    /// Creates a topic with as many replicas as there are nodes.
     pub async fn create_topic(&self, topic: &str, partitions: u32) {
         let partitions = partitions.to_string();
         self.run(

@@ -172,7 +172,7 @@ async fn txn_timeout_race(mut stage: Stage) {
     let slow = producer.begin().await.expect("idle");
     all_written(send_to(&slow, topic, 0..1, "slow").await).await;
     proxy.refuse();
-    let upstream = kafka.address_behind_proxy();
+    let upstream = kafka.node().address_behind_proxy();
     let (outcome, ()) = tokio::join!(slow.commit(), async {
         // Readable for all means that the coordinator has aborted what was open before it.
         put_sentinels(&kafka, topic, 0..1).await;

@@ -148,7 +148,7 @@ async fn a_paused_broker_leaves_no_doubt_behind(mut stage: Stage) {
         // Longer than a request may take, and longer than a transaction may last.
         for milliseconds in [1200, 3500] {
             more_than(&committed, 5).await;
-            let frozen = kafka.freeze();
+            let frozen = kafka.node().freeze();
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
             drop(frozen);
         }

@@ -80,7 +80,7 @@ async fn a_commit_that_arrived_is_told_as_committed(mut stage: Stage) {
     kafka.tools().create_topic(topic, 1).await;
     let (proxy, mut producer) = impatient(&kafka, topic).await;
     let doubt = into_doubt(&mut producer, topic, &proxy, Direction::ToClient).await;
-    proxy.forward_to(&kafka.address_behind_proxy());
+    proxy.forward_to(&kafka.node().address_behind_proxy());
     truth(doubt)
         .await
         .expect("the end arrived before the answer was lost");
@@ -104,7 +104,7 @@ async fn a_commit_that_never_arrived_is_not_told_as_committed(mut stage: Stage) 
     let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 0).await;
     assert_eq!(seen, [""; 0]);
 
-    proxy.forward_to(&kafka.address_behind_proxy());
+    proxy.forward_to(&kafka.node().address_behind_proxy());
     let Err(CommitError::Dead(dead)) = truth(doubt).await else {
         panic!("nothing of it is committed");
     };

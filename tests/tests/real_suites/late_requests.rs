@@ -144,7 +144,7 @@ async fn commit_timeout_then_abort(mut stage: Stage) {
     let topic = "commit-timeout";
     kafka.tools().create_topic(topic, 1).await;
     let proxy = kafka.proxy(0);
-    let upstream = kafka.address_behind_proxy();
+    let upstream = kafka.node().address_behind_proxy();
     let mut is_first = true;
     proxy.rule(move |request| {
         let is_commit = request.end_of_transaction() == Some(Decision::Commit);
