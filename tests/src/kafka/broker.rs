@@ -98,6 +98,23 @@ impl RealKafka {
         Tools::new(self.jars.clone(), self.bootstrap_servers())
     }
 
+    /// Creates a topic with as many replicas as there are nodes, and waits for its leaders. Asked without a tool: a JVM takes a second.
+    ///
+    /// # Panics
+    /// When the topic cannot be created.
+    pub async fn create_topic(&self, topic: &str, partitions: i32) {
+        self.told(async |address| probe::create_topic(address, topic, partitions).await.ok())
+            .await;
+        self.told(async |address| {
+            let known = probe::partitions(address).await.ok()?;
+            let leaders = known
+                .iter()
+                .filter(|((name, _), replicas)| name == topic && replicas.leader.is_some());
+            (leaders.count() == partitions as usize).then_some(())
+        })
+        .await;
+    }
+
     /// Every batch that is physically in a partition's log, in its order, as DumpLogSegments reads it from the first node.
     pub async fn batches(&self, topic: &str, partition: i32) -> Vec<DumpedBatch> {
         let folder = self.node().data().join(format!("{topic}-{partition}"));

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 /// Kafka 4 needs at least this one.
 const OLDEST_JAVA: u32 = 17;
+/// What a `java` is told that lives for a second or a minute: it is not worth compiling well, and two cores have no use for more collectors.
+pub(super) const SHORT_LIFE: [&str; 2] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 
 /// The `java` program: of `JAVA_HOME` when that is set, else of the path.
 pub(super) fn program() -> PathBuf {

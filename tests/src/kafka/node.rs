@@ -139,6 +139,7 @@ impl Node {
         fs::write(&properties, text)
             .unwrap_or_else(|error| panic!("cannot write {}: {error}", properties.display()));
         let output = Command::new(java::program())
+            .args(java::SHORT_LIFE)
             .args(self.jars.java_arguments())
             .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
             .arg(&properties)
@@ -160,6 +161,7 @@ impl Node {
     /// Starts the process, and does not wait for anything.
     pub(super) fn launch(&self) -> Result<(), String> {
         let mut arguments: Vec<OsString> = vec!["-Xmx700m".into()];
+        arguments.extend(java::SHORT_LIFE.map(OsString::from));
         arguments.extend(self.jars.java_arguments().map(OsString::from));
         arguments.extend(["kafka.Kafka".into(), self.properties_file().into()]);
         let process = Watched::start(&java::program(), &arguments, &self.log_file())

@@ -8,9 +8,11 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader,
+    CreateTopicsRequest, FindCoordinatorRequest, MetadataRequest, MetadataResponse, RequestHeader,
+    ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{
     Decodable, HeaderVersion, Request, StrBytes, encode_request_header_into_buffer,
@@ -21,6 +23,8 @@ use tokio::net::TcpStream;
 /// The first flexible version of each request, which every release has.
 const METADATA: i16 = 9;
 const FIND_COORDINATOR: i16 = 3;
+const CREATE_TOPICS: i16 = 5;
+const TOPIC_ALREADY_EXISTS: i16 = 36;
 /// No answer that a suite asks for is longer.
 const LONGEST_ANSWER: i32 = 16 << 20;
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -87,6 +91,22 @@ pub(super) async fn coordinator(address: &str, coordinated: Coordinated, key: &s
     match found.error_code {
         0 => Ok(found.node_id.0),
         code => Err(io::Error::other(format!("none yet (code {code})"))),
+    }
+}
+
+/// Creates a topic, unless it is there; replicas are the broker's default.
+pub(super) async fn create_topic(address: &str, topic: &str, partitions: i32) -> io::Result<()> {
+    let topic = CreatableTopic::default()
+        .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
+        .with_num_partitions(partitions)
+        .with_replication_factor(-1);
+    let request = CreateTopicsRequest::default()
+        .with_topics(vec![topic])
+        .with_timeout_ms(10_000);
+    let created = ask(address, CREATE_TOPICS, &request).await?;
+    match created.topics.first().map(|topic| topic.error_code) {
+        Some(0 | TOPIC_ALREADY_EXISTS) => Ok(()),
+        code => Err(io::Error::other(format!("not created (code {code:?})"))),
     }
 }
 

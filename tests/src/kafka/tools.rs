@@ -282,11 +282,10 @@ impl Tools {
 
     async fn execute(&self, tool: Tool, arguments: &[&str], input: String) -> Result<String, String> {
         let mut command = Command::new(java::program());
-        // A tool lives for a second: it is not worth compiling well, and its words are UTF-8.
+        // Its words are UTF-8.
+        command.arg("-Xmx300m").env("LC_ALL", "C.UTF-8");
         command
-            .args(["-Xmx300m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
-            .env("LC_ALL", "C.UTF-8");
-        command
+            .args(java::SHORT_LIFE)
             .args(self.jars.java_arguments())
             .arg(tool.class(self.jars.release()));
         if tool != Tool::DumpLogSegments {

@@ -49,7 +49,7 @@ fn refuse(code: i16) -> Verdict {
 async fn init_while_ongoing(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "init-while-ongoing";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let proxy = kafka.proxy(0);
     let asked = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&asked);
@@ -96,7 +96,7 @@ async fn init_while_ongoing(mut stage: Stage) {
 async fn empty_txn(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "empty-txn";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let mut producer = connect(&kafka, topic).await;
     for number in 0..10 {
         let empty = producer.begin().await.expect("idle");
@@ -153,7 +153,7 @@ async fn all_failed_txn(mut stage: Stage) {
 async fn txn_timeout_race(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "txn-timeout-race";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let proxy = kafka.proxy(0);
     let mut is_first = true;
     proxy.rule(move |request| {
@@ -246,7 +246,7 @@ const PROVE_NOTHING: [i16; 8] = [-1, 7, 13, 14, 15, 16, 51, 56];
 async fn endtxn_weird_errors(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "endtxn-errors";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let proxy = kafka.proxy(0);
     let lie = Arc::new(Mutex::new(None));
     let next_lie = Arc::clone(&lie);
@@ -336,7 +336,7 @@ async fn not_leader_after_append(mut stage: Stage) {
     const RECORDS: usize = 300;
     let kafka = stage.shared().await;
     let topic = "not-leader";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let proxy = kafka.proxy(0);
     let mut produced = 0;
     proxy.rule(move |request| {

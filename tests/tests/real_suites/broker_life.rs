@@ -11,7 +11,7 @@ use kommit_tests::proxy::Draws;
 
 use crate::client::{FOREVER, SENTINEL, put_sentinels, transactional, values_before_sentinel};
 use crate::each_kafka::draws;
-use crate::ledger::{Known, Ledger};
+use crate::ledger::{Known, Ledger, more_than};
 
 against_each_kafka!(
     /// C-18: what each codec has compressed, Kafka's own consumer reads.
@@ -27,7 +27,7 @@ async fn every_codec_is_read_by_kafka_s_own_consumer(mut stage: Stage) {
     let kafka = stage.shared().await;
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let topic = format!("codec-{codec}");
-        kafka.tools().create_topic(&topic, 1).await;
+        kafka.create_topic(&topic, 1).await;
         let config = transactional(kafka.bootstrap_servers(), &topic).set("compression.type", codec);
         let mut producer = TransactionalProducer::connect(config.build().expect("legal"))
             .await
@@ -58,7 +58,7 @@ async fn every_codec_is_read_by_kafka_s_own_consumer(mut stage: Stage) {
 async fn topic_flap(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "topic-flap";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let config = ProducerConfig::builder()
         .bootstrap_servers(kafka.bootstrap_servers())
         .set("metadata.max.age.ms", "500")
@@ -136,7 +136,7 @@ async fn assert_new_topic_is_whole(kafka: &RealKafka, topic: &str, acknowledged:
 async fn a_paused_broker_leaves_no_doubt_behind(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "paused-broker";
-    kafka.tools().create_topic(topic, 2).await;
+    kafka.create_topic(topic, 2).await;
     let config = transactional(kafka.bootstrap_servers(), topic)
         .request_timeout(Duration::from_millis(700))
         .transaction_timeout(Duration::from_millis(2000))
@@ -156,14 +156,6 @@ async fn a_paused_broker_leaves_no_doubt_behind(mut stage: Stage) {
     };
     run_beside(&mut ledger, (pausing, &committed), &mut draws).await;
     ledger.check(&kafka.tools(), kafka.bootstrap_servers()).await;
-}
-
-/// Waits until so many more transactions are committed than now.
-async fn more_than(committed: &Cell<usize>, more: usize) {
-    let enough = committed.get() + more;
-    while committed.get() <= enough {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 /// Makes transactions for as long as the other thing goes on, which is told how many are committed.
@@ -192,7 +184,7 @@ async fn tv_flip() {
     };
     let kafka = stage.start().await;
     let topic = "tv-flip";
-    kafka.tools().create_topic(topic, 2).await;
+    kafka.create_topic(topic, 2).await;
     let config = transactional(kafka.bootstrap_servers(), topic).set("metadata.max.age.ms", "500");
     let mut ledger = Ledger::new(config.build().expect("legal"), topic, 2);
     let tools = kafka.tools();

@@ -25,7 +25,7 @@ const SLACK: Duration = Duration::from_secs(5);
 async fn a_graceful_close_aborts_the_open_transaction(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "closed-open";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let mut producer = connect(&kafka, topic).await;
     let open = producer.begin().await.expect("idle");
     all_written(send_to(&open, topic, 0..1, "written").await).await;
@@ -51,7 +51,7 @@ async fn a_graceful_close_aborts_the_open_transaction(mut stage: Stage) {
 async fn a_forced_close_fails_every_delivery_that_waits(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "closed-by-force";
-    kafka.tools().create_topic(topic, 3).await;
+    kafka.create_topic(topic, 3).await;
     let proxy = kafka.proxy(1);
     let config = ProducerConfig::builder()
         .bootstrap_servers(proxy.address())
@@ -99,7 +99,7 @@ async fn a_forced_close_fails_every_delivery_that_waits(mut stage: Stage) {
 async fn a_forced_close_ends_a_commit_without_an_answer(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "commit-by-force";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let proxy = kafka.proxy(2);
     let config = transactional(proxy.address(), topic)
         .max_block(Duration::from_secs(2))

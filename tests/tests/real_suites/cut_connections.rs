@@ -81,7 +81,7 @@ async fn two_hundred_thousand_records_through_cut_connections_are_there_once_eac
     const RECORDS: usize = 200_000;
     let kafka = stage.shared().await;
     let topic = "cut-records";
-    kafka.tools().create_topic(topic, PARTITIONS as u32).await;
+    kafka.create_topic(topic, PARTITIONS).await;
     let mut draws = draws();
     let proxy = kafka.proxy(draws.below(0..u64::MAX));
     let config = impatient(
@@ -161,7 +161,7 @@ const TRANSACTIONS: usize = 200;
 async fn transactions_through_cut_connections_are_whole_or_not_there(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "cut-transactions";
-    kafka.tools().create_topic(topic, PARTITIONS as u32).await;
+    kafka.create_topic(topic, PARTITIONS).await;
     let mut draws = draws();
     let proxy = kafka.proxy(draws.below(0..u64::MAX));
     let config = impatient(transactional(proxy.address(), topic));

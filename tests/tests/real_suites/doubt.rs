@@ -77,7 +77,7 @@ async fn truth(mut doubt: InDoubt<'_>) -> Result<(), CommitError<'_>> {
 async fn a_commit_that_arrived_is_told_as_committed(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "doubt-arrived";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let (proxy, mut producer) = impatient(&kafka, topic).await;
     let doubt = into_doubt(&mut producer, topic, &proxy, Direction::ToClient).await;
     proxy.forward_to(&kafka.node().address_behind_proxy());
@@ -96,7 +96,7 @@ async fn a_commit_that_arrived_is_told_as_committed(mut stage: Stage) {
 async fn a_commit_that_never_arrived_is_not_told_as_committed(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "doubt-lost";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let (proxy, mut producer) = impatient(&kafka, topic).await;
     let doubt = into_doubt(&mut producer, topic, &proxy, Direction::ToBroker).await;
     // A committed reader comes past the open transaction when the coordinator has aborted it.

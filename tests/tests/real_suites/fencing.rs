@@ -37,7 +37,7 @@ fn assert_fenced(dead: &DeadProducer) {
 async fn an_older_instance_cannot_commit_what_it_had_open(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "fenced-open";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let mut older = connect(&kafka, topic).await;
     let whole = older.begin().await.expect("idle");
     send_to(&whole, topic, 0..1, "older, whole").await;
@@ -70,7 +70,7 @@ async fn an_older_instance_cannot_commit_what_it_had_open(mut stage: Stage) {
 async fn an_older_instance_that_sends_on_is_fenced(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "fenced-sending";
-    kafka.tools().create_topic(topic, 2).await;
+    kafka.create_topic(topic, 2).await;
     let mut older = connect(&kafka, topic).await;
     let open = older.begin().await.expect("idle");
     all_written(send_to(&open, topic, 0..1, "before").await).await;
@@ -103,7 +103,7 @@ async fn an_older_instance_that_sends_on_is_fenced(mut stage: Stage) {
 async fn an_older_instance_that_was_idle_is_fenced_in_its_next_transaction(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "fenced-idle";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let mut older = connect(&kafka, topic).await;
     let mut newer = connect(&kafka, topic).await;
     let transaction = newer.begin().await.expect("idle");

@@ -104,7 +104,7 @@ async fn late_endtxn_commit(mut stage: Stage) {
 async fn late_endtxn_abort(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "late-endtxn-abort";
-    kafka.tools().create_topic(topic, 2).await;
+    kafka.create_topic(topic, 2).await;
     let proxy = kafka.proxy(0);
     proxy.rule(every(2, draws(), |request| {
         request.end_of_transaction() == Some(Decision::Abort)
@@ -142,7 +142,7 @@ async fn late_endtxn_abort(mut stage: Stage) {
 async fn commit_timeout_then_abort(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "commit-timeout";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let proxy = kafka.proxy(0);
     let upstream = kafka.node().address_behind_proxy();
     let mut is_first = true;
@@ -200,7 +200,7 @@ async fn begin_patiently(producer: &mut TransactionalProducer) -> kommit::Transa
 async fn late_produce_after_abort(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "late-produce";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let proxy = kafka.proxy(0);
     let is_kept_back = Arc::new(AtomicBool::new(false));
     let keep_back = Arc::clone(&is_kept_back);
@@ -247,7 +247,7 @@ async fn late_produce_after_abort(mut stage: Stage) {
 async fn late_addpartitions(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "late-addpartitions";
-    kafka.tools().create_topic(topic, 2).await;
+    kafka.create_topic(topic, 2).await;
     let proxy = kafka.proxy(0);
     proxy.rule(every(5, draws(), |request| {
         request.api_key == ApiKey::AddPartitionsToTxn

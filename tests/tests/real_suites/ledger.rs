@@ -1,6 +1,8 @@
 //! Transactions in a row, what their producer knows of each, and whether an independent reader agrees.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kommit::{AbortError, CommitError, ProducerConfig, Record, TransactionFate, TransactionalProducer};
 use kommit_tests::kafka::{Reading, Tools};
@@ -201,4 +203,12 @@ async fn after_abort(mut outcome: Result<(), AbortError<'_>>) -> Next {
         }
     }
     panic!("no abort for {} s", FOREVER.as_secs());
+}
+
+/// Waits until a count that another future keeps is by more than this larger than now.
+pub(crate) async fn more_than(count: &Cell<usize>, more: usize) {
+    let enough = count.get() + more;
+    while count.get() <= enough {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -20,5 +20,7 @@ mod lines;
 mod mixed;
 mod pipeline;
 mod program;
+mod records;
 mod stopwatch;
+mod three_nodes;
 mod transactions;

@@ -3,18 +3,18 @@
 //!
 //! `KOMMIT_MIXED_SECONDS` says for how long; `tests/long/mixed.sh` is the long form.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
 use std::time::Duration;
 
-use kommit::{Producer, ProducerConfig, Record, SendError};
-use kommit_tests::kafka::{Reading, RealKafka, Stage, sequence_faults};
+use kommit_tests::kafka::Stage;
 use kommit_tests::proxy::{Cuts, Draws, Proxy, Request, Verdict};
 
-use crate::client::{FOREVER, SENTINEL, put_sentinels, transactional};
+use crate::client::{FOREVER, transactional};
 use crate::each_kafka::draws;
 use crate::ledger::{Known, Ledger};
 use crate::lines::{Lines, assert_each_line_once};
 use crate::program::Kommit;
+use crate::records::Records;
 use crate::stopwatch::Stopwatch;
 
 against_each_kafka!(
@@ -33,7 +33,7 @@ async fn a_mixed_run_under_random_faults_has_no_anomaly(mut stage: Stage) {
     let time = Duration::from_secs(seconds);
     let kafka = stage.shared().await;
     for topic in ["mixed-transactions", "mixed-records"] {
-        kafka.tools().create_topic(topic, 3).await;
+        kafka.create_topic(topic, 3).await;
     }
     let mut draws = draws();
     let mut more_draws = || Draws::from_seed(draws.below(0..u64::MAX));
@@ -47,11 +47,13 @@ async fn a_mixed_run_under_random_faults_has_no_anomaly(mut stage: Stage) {
         .build()
         .expect("legal");
     let mut ledger = Ledger::new(config, "mixed-transactions", 3);
+    let mut records = Records::new(proxy.address(), "mixed-records", 3);
+    let acknowledged = Cell::new(0);
     let lines = Lines::write("mixed-lines", 60 * seconds as usize);
     let start = Stopwatch::start();
     let mut of_ledger = more_draws();
-    let (records, kills, (), ()) = tokio::join!(
-        records_until(time, proxy.address()),
+    let ((), kills, (), ()) = tokio::join!(
+        records.send_until(|| start.elapsed() >= time, &acknowledged),
         carry_lines(&lines, &proxy, time, more_draws()),
         heal_after(&proxy, time),
         ledger.run_until(|_| start.elapsed() >= time, &mut of_ledger),
@@ -68,7 +70,8 @@ async fn a_mixed_run_under_random_faults_has_no_anomaly(mut stage: Stage) {
     assert!(ledger.count(Known::Committed) > 0, "faults are to be survived");
     ledger.check(&kafka.tools(), kafka.bootstrap_servers()).await;
     assert_each_line_once(&kafka, "mixed-lines", &lines).await;
-    check_records(&kafka, &records).await;
+    assert!(acknowledged.get() > 0, "faults are to be survived");
+    records.check(&kafka).await;
 }
 
 /// One request in fifty meets with a fault, but for the times of recovery.
@@ -86,35 +89,6 @@ fn faults(mut draws: Draws) -> impl FnMut(&Request) -> Verdict + Send + 'static 
             _ => Verdict::Pass,
         }
     }
-}
-
-type Outcome = Result<Option<i64>, SendError>;
-
-/// Sends numbers one after the other, and tells what is known of each.
-async fn records_until(time: Duration, servers: String) -> Vec<Outcome> {
-    let config = ProducerConfig::builder().bootstrap_servers(servers).build();
-    let producer = Producer::new(config.expect("legal")).expect("no transactional id");
-    let mut deliveries = Vec::new();
-    let start = Stopwatch::start();
-    while start.elapsed() < time {
-        let value = deliveries.len().to_string();
-        let record = Record::new("mixed-records")
-            .partition(deliveries.len() as i32 % 3)
-            .value(&value);
-        deliveries.push(producer.send(record).await.expect("room in time"));
-        // The pace of a caller that has something else to do as well.
-        tokio::time::sleep(Duration::from_millis(3)).await;
-    }
-    let mut outcomes = Vec::new();
-    for delivery in deliveries {
-        outcomes.push(
-            delivery
-                .await
-                .map(|written| written.offset.map(|offset| offset.0)),
-        );
-    }
-    producer.close(FOREVER).await.expect("nothing is left");
-    outcomes
 }
 
 /// From this time on nothing is lost or late any more, and no connection is cut.
@@ -148,41 +122,4 @@ async fn carry_lines(lines: &Lines, proxy: &Proxy, time: Duration, mut draws: Dr
         println!("started again: {}", ended.stderr.trim());
     }
     unreachable!("the loop returns")
-}
-
-/// What is acknowledged is there once, where it was said to be, and in order; what is refused for certain is not there.
-async fn check_records(kafka: &RealKafka, outcomes: &[Outcome]) {
-    let topic = "mixed-records";
-    put_sentinels(kafka, topic, 0..3).await;
-    let mut seen: BTreeMap<usize, i64> = BTreeMap::new();
-    let mut last = [None; 3];
-    for record in kafka.tools().console_consume(&Reading::committed(topic)).await {
-        if record.value == SENTINEL {
-            continue;
-        }
-        let number: usize = record.value.parse().expect("a number");
-        let before = last[record.partition as usize].replace(number);
-        assert!(
-            before < Some(number),
-            "{topic}-{}: {number} behind {before:?}",
-            record.partition
-        );
-        seen.insert(number, record.offset);
-    }
-    for (number, outcome) in outcomes.iter().enumerate() {
-        let found = seen.get(&number).copied();
-        let is_right = match outcome {
-            Ok(Some(offset)) => found == Some(*offset),
-            Ok(None) => found.is_some(),
-            Err(error) => found.is_none() || error.may_be_written(),
-        };
-        assert!(
-            is_right,
-            "record {number} is {outcome:?}, and was found at {found:?}"
-        );
-    }
-    for partition in 0..3 {
-        let batches = kafka.batches(topic, partition).await;
-        assert_eq!(sequence_faults(&batches), [""; 0]);
-    }
 }

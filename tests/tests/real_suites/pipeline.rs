@@ -32,7 +32,7 @@ async fn a_pipeline_that_is_killed_and_rebalanced_has_one_output_for_each_input(
     let kafka = stage.shared().await;
     let (input, output) = ("pipeline-in", "pipeline-out");
     for topic in [input, output] {
-        kafka.tools().create_topic(topic, PARTITIONS as u32).await;
+        kafka.create_topic(topic, PARTITIONS).await;
     }
     let proxy = kafka.proxy(0);
     let mut produced = 0;

@@ -53,9 +53,9 @@ impl Kommit {
         self.wait().await
     }
 
-    /// Waits for the end.
+    /// Waits for the end, which may be minutes away when brokers come and go.
     pub(crate) async fn wait(self) -> Ended {
-        let ended = tokio::time::timeout(FOREVER, self.child.wait_with_output()).await;
+        let ended = tokio::time::timeout(5 * FOREVER, self.child.wait_with_output()).await;
         let output = ended
             .expect("it ends in bounded time")
             .expect("it can be waited for");

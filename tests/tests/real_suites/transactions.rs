@@ -24,7 +24,7 @@ against_each_kafka!(
 async fn aborted_and_abandoned_records_are_invisible(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "invisible";
-    kafka.tools().create_topic(topic, 2).await;
+    kafka.create_topic(topic, 2).await;
     let mut producer = connect(&kafka, topic).await;
 
     let first = producer.begin().await.expect("idle");
@@ -83,7 +83,7 @@ async fn aborted_and_abandoned_records_are_invisible(mut stage: Stage) {
 async fn a_dead_process_s_transaction_is_aborted_by_its_successor(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "dead-process";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
 
     // A runtime that ends takes the producer's tasks with it, as the end of a process does: nothing is said to the broker.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -125,7 +125,7 @@ async fn a_dead_process_s_transaction_is_aborted_by_its_successor(mut stage: Sta
 async fn a_transaction_over_its_time_is_aborted_and_cannot_be_committed(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "over-time";
-    kafka.tools().create_topic(topic, 1).await;
+    kafka.create_topic(topic, 1).await;
     let config = transactional(kafka.bootstrap_servers(), topic)
         .transaction_timeout(Duration::from_millis(700))
         .build();
@@ -171,7 +171,7 @@ async fn a_transaction_over_its_time_is_aborted_and_cannot_be_committed(mut stag
 async fn a_hundred_transactions_in_a_row_commit_each(mut stage: Stage) {
     let kafka = stage.shared().await;
     let topic = "in-a-row";
-    kafka.tools().create_topic(topic, 2).await;
+    kafka.create_topic(topic, 2).await;
     let mut producer = connect(&kafka, topic).await;
     let mut expected = Vec::new();
     for number in 0..100 {
