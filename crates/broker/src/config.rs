@@ -1,6 +1,7 @@
 //! The broker's settings, with Kafka's defaults where Kafka has the setting. Holds values only; nothing here acts.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kommit_protocol::api::{ApiKey, VersionRange};
@@ -32,6 +33,8 @@ pub struct BrokerConfig {
     pub topic_defaults: TopicConfig,
     /// Whether the logs keep what is appended.
     pub storage: Storage,
+    /// Where everything that survives a restart is written; without one, it lasts as long as the process. Only for [`Storage::Memory`].
+    pub data_directory: Option<PathBuf>,
     /// How long an append takes to be replicated: acks = all waits for it, and the high watermark lags by it (B-30, B-110).
     pub replication_delay: Duration,
     /// How long after PrepareX the markers are written (B-70).
@@ -77,6 +80,7 @@ impl Default for BrokerConfig {
             max_partitions_per_topic: 10_000,
             topic_defaults: TopicConfig::default(),
             storage: Storage::Memory,
+            data_directory: None,
             replication_delay: Duration::ZERO,
             marker_delay: Duration::ZERO,
             verification: Verification::Enabled,

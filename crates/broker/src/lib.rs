@@ -3,10 +3,10 @@
 //! Reading order: [`config`] (how it is set up), `core` (the broker without sockets and clock: events in, actions out), `dispatch`
 //! (what each request does), `partition` (a log with its producers and its transactions), `topics` (what all nodes share),
 //! [`coordinator`] (transactions and groups), [`denials`] (what clients may not do), [`faults`] (rules that make it misbehave), [`inspect`] (what tests may look at), [`check`] (what must hold in the logs),
-//! [`server`] (the only place with sockets and a clock).
+//! `durable` (what survives a restart), [`server`] (the only place with sockets, files and a clock).
 //!
 //! It shares nothing with the client but `kommit-protocol`: no sequence and no transaction logic, so that it can judge both. It
-//! keeps logs in memory only, has no fetch sessions, of the group protocols only the classic one, and no listeners with SASL or TLS.
+//! reads from memory only, also when it has a data directory, has no fetch sessions, of the group protocols only the classic one, and no listeners with SASL or TLS.
 
 pub mod check;
 pub mod config;
@@ -14,6 +14,7 @@ pub mod coordinator;
 mod core;
 pub mod denials;
 mod dispatch;
+mod durable;
 pub mod faults;
 pub mod inspect;
 mod messages;
@@ -25,6 +26,7 @@ mod topics;
 pub use config::{BrokerConfig, Storage};
 pub use coordinator::interface::TransactionVersion;
 pub use core::{BrokerAction, BrokerCore, BrokerEvent, ConnectionId};
+pub use durable::{CorruptPiece, Recovery};
 pub use faults::{Rule, RuleId, Verdict};
 pub use messages::{RequestMessage, ResponseMessage};
 pub use server::{EmbeddedBroker, RuleGuard};

@@ -2,17 +2,20 @@
 //!
 //! Every change of leadership goes through here, so that what the coordinators see (`ClusterView`) never disagrees with metadata.
 
-use std::collections::BTreeMap;
+mod restart;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kommit_protocol::error_code::ErrorCode;
-use kommit_protocol::units::{NodeId, TopicId, TopicPartition};
+use kommit_protocol::units::{NodeId, Offset, TopicId, TopicPartition};
 
 use crate::config::TopicConfig;
 use crate::coordinator::interface::{
     CONSUMER_OFFSETS_TOPIC, ClusterNode, ClusterView, CoordinatorKind, NodeState, SHARD_COUNT, Shard,
     ShardState, TRANSACTION_STATE_TOPIC, TopicView, TransactionVersion,
 };
+use crate::durable::FeatureState;
 use crate::partition::Partition;
 
 /// The longest topic name (B-16).
@@ -76,6 +79,10 @@ pub(crate) struct Cluster {
     transaction_version: TransactionVersion,
     features_epoch: i64,
     random: u64,
+    /// Topics that are not as they were last given away.
+    changed: BTreeSet<Arc<str>>,
+    /// The features as they were last given away.
+    saved_features: Option<FeatureState>,
 }
 
 impl Cluster {
@@ -91,6 +98,8 @@ impl Cluster {
             transaction_version,
             features_epoch: 1,
             random: seed,
+            changed: BTreeSet::new(),
+            saved_features: None,
         }
     }
 
@@ -130,23 +139,26 @@ impl Cluster {
         let partitions = (0..new.partitions as usize)
             .map(|index| Partition::new(self.replicas(first + index, usize::from(new.replication_factor))))
             .collect();
-        let topic = Topic {
-            name: Arc::clone(&name),
+        self.insert_topic(Topic {
+            name,
             id,
             config: new.config,
             partitions,
+        });
+        Ok(id)
+    }
+
+    fn insert_topic(&mut self, topic: Topic) {
+        let name = Arc::clone(&topic.name);
+        let view = TopicView {
+            id: topic.id,
+            partition_count: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
         };
-        self.names.insert(id, Arc::clone(&name));
-        self.views.insert(
-            Arc::clone(&name),
-            TopicView {
-                id,
-                partition_count: new.partitions,
-            },
-        );
+        self.names.insert(topic.id, Arc::clone(&name));
+        self.views.insert(Arc::clone(&name), view);
         self.topics.insert(Arc::clone(&name), topic);
         self.refresh_shards(&name);
-        Ok(id)
+        self.changed.insert(name);
     }
 
     /// Creates the topic behind a coordinator when it does not exist yet (B-21).
@@ -179,6 +191,7 @@ impl Cluster {
         self.names.remove(&topic.id);
         self.views.remove(name);
         self.refresh_shards(name);
+        self.changed.insert(topic.name);
         Ok(topic.id)
     }
 
@@ -198,6 +211,7 @@ impl Cluster {
             .collect();
         if let Some(topic) = self.topics.get_mut(name) {
             topic.partitions.extend(added);
+            self.changed.insert(Arc::clone(&topic.name));
         }
         if let Some(view) = self.views.get_mut(name) {
             view.partition_count = count;
@@ -212,8 +226,20 @@ impl Cluster {
         leader: Option<NodeId>,
     ) -> Result<(), ErrorCode> {
         self.partition_mut(partition)?.lead_by(leader);
+        self.changed.insert(Arc::clone(&partition.topic));
         self.refresh_shards(&partition.topic);
         Ok(())
+    }
+
+    /// B-117: moves the start of a log.
+    pub(crate) fn delete_records(
+        &mut self,
+        partition: &TopicPartition,
+        before: Option<Offset>,
+    ) -> Result<Offset, ErrorCode> {
+        let start = self.partition_mut(partition)?.delete_records(before)?;
+        self.changed.insert(Arc::clone(&partition.topic));
+        Ok(start)
     }
 
     /// Whether a shard answers (B-22).
@@ -233,6 +259,7 @@ impl Cluster {
             node.state = state;
         }
         let live: Vec<NodeId> = self.live_nodes().map(|node| node.id).collect();
+        self.changed.extend(self.topics.keys().cloned());
         for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
             partition.in_sync = partition
                 .replicas

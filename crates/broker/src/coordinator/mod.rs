@@ -30,6 +30,7 @@ pub use self::group::{GroupAnswer, Ticket};
 use self::interface::{Call, ClusterView, CoordinatorConfig, MarkerWrite, VerifyRequest};
 use self::txn::TransactionCoordinator;
 pub use self::txn::TransactionLog;
+use crate::durable::Entry;
 
 /// Everything that coordinators know, for all brokers and shards of the cluster.
 ///
@@ -212,6 +213,28 @@ impl Coordinators {
     /// next deadline.
     pub fn turn(&mut self, cluster: &ClusterView<'_>, now: Now) -> Instant {
         self.transactions.turn(cluster, now).min(self.groups.turn(now))
+    }
+
+    /// What changed since the last call, of everything that the coordinators' logs say.
+    pub(crate) fn take_unsaved(&mut self, out: &mut Vec<Entry>) {
+        self.transactions.take_unsaved(out);
+        self.groups.take_unsaved(out);
+    }
+
+    /// Everything that the coordinators' logs say.
+    pub(crate) fn all_entries(&self, out: &mut Vec<Entry>) {
+        self.transactions.all_entries(out);
+        self.groups.all_entries(out);
+    }
+
+    /// Takes up what the logs said before a restart; an error in words when it cannot be.
+    pub(crate) fn restore(&mut self, entry: Entry) -> Result<(), &'static str> {
+        match entry {
+            Entry::ProducerIds(_) | Entry::Transaction(_) | Entry::TransactionForgotten(_) => {
+                self.transactions.restore(entry)
+            }
+            of_groups => self.groups.restore(of_groups),
+        }
     }
 
     /// Switches the transaction log's faults on and off (B-65, B-67).

@@ -14,6 +14,7 @@ use crate::check::{Checker, Fault};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::coordinator::TransactionLog;
 use crate::coordinator::interface::{CoordinatorKind, NodeState, ShardState, TransactionVersion};
+use crate::durable::{self, CorruptPiece, Recovery};
 use crate::faults::{Rule, RuleId, Rules};
 use crate::inspect::{AbortedTransaction, Journal, JournalEntry, LoggedBatch, ProducerEntry, Watermarks};
 use crate::topics::{NewTopic, coordinator_topic};
@@ -91,9 +92,13 @@ pub struct BrokerCore {
 impl BrokerCore {
     /// A cluster without topics and connections. Node i of the configuration gets id i + 1, counted from 0.
     pub fn new(config: BrokerConfig) -> Self {
-        let journal = Journal::new(config.journal_capacity);
+        Self::of(World::new(config))
+    }
+
+    pub(crate) fn of(world: World) -> Self {
+        let journal = Journal::new(world.config.journal_capacity);
         Self {
-            world: World::new(config),
+            world,
             connections: BTreeMap::new(),
             rules: Rules::default(),
             journal,
@@ -136,9 +141,42 @@ impl BrokerCore {
             }
         }
         self.world.forget_group_answers();
+        if self.world.config.data_directory.is_none() {
+            // Nobody keeps it.
+            self.world.take_unsaved();
+        }
         self.connections.retain(|_, connection| !connection.is_over());
         let deadlines = self.connections.values().map(Connection::next_deadline);
         deadlines.fold(self.world.next_deadline(), Instant::min)
+    }
+
+    /// What the last turn changed of everything that survives a restart, as one piece; nothing if nothing did. It must be written
+    /// before the actions of that turn are carried out (B-5), and read by [`Recovery`] in the same order.
+    pub fn take_unsaved(&mut self) -> Bytes {
+        durable::piece(&self.world.take_unsaved())
+    }
+
+    /// Everything that survives a restart, in pieces that stand for all that were taken so far.
+    pub fn pieces(&self) -> impl Iterator<Item = Bytes> {
+        let entries = self.world.all_entries();
+        entries.into_iter().map(|entry| durable::piece(&[entry]))
+    }
+
+    /// B-5: stops everything at once and starts again with what was written. Connections are closed; rules and journal stay, as they
+    /// are not the broker's.
+    pub fn restart(&mut self, now: Now) -> Result<(), CorruptPiece> {
+        let mut recovery = Recovery::new(self.world.config.clone());
+        self.pieces().try_for_each(|piece| recovery.read(piece))?;
+        let addresses = self.world.cluster.nodes().to_vec();
+        self.world = recovery.finish(now).world;
+        for node in addresses {
+            self.world.cluster.set_address(node.id, &node.host, node.port);
+        }
+        for (id, connection) in &mut self.connections {
+            connection.drop_everything();
+            self.unsolicited.push(BrokerAction::Close { connection: *id });
+        }
+        Ok(())
     }
 
     /// Puts a rule in force (B-121).
@@ -338,10 +376,7 @@ impl BrokerCore {
         partition: &TopicPartition,
         before: Option<Offset>,
     ) -> Result<Offset, ErrorCode> {
-        self.world
-            .cluster
-            .partition_mut(partition)?
-            .delete_records(before)
+        self.world.cluster.delete_records(partition, before)
     }
 
     /// The last requests, oldest first.

@@ -11,6 +11,7 @@ use crate::coordinator::interface::{CONSUMER_OFFSETS_TOPIC, ClusterNode, MarkerW
 use crate::coordinator::{Coordinators, GroupAnswer, Ticket, TransactionLog};
 use crate::dispatch::Outcome;
 use crate::dispatch::produce::verification::Questions;
+use crate::durable::Entry;
 use crate::messages::ResponseMessage;
 use crate::partition::AppendContext;
 use crate::topics::Cluster;
@@ -33,6 +34,8 @@ pub(crate) struct World {
     last_ticket: u64,
     next_transaction_log: Option<TransactionLog>,
     lagging: BTreeSet<TopicPartition>,
+    /// Partitions with batches that were not given away to be kept.
+    grown: BTreeSet<TopicPartition>,
     changes: u64,
     coordinators_due: Instant,
     expiry_due: Option<Instant>,
@@ -59,6 +62,7 @@ impl World {
             last_ticket: 0,
             next_transaction_log: None,
             lagging: BTreeSet::new(),
+            grown: BTreeSet::new(),
             changes: 0,
             coordinators_due: Instant::ORIGIN,
             expiry_due: None,
@@ -105,6 +109,28 @@ impl World {
         if !self.config.replication_delay.is_zero() {
             self.lagging.insert(partition.clone());
         }
+        if self.config.data_directory.is_some() {
+            self.grown.insert(partition.clone());
+        }
+    }
+
+    /// What changed since the last call, of everything that survives a restart.
+    pub(crate) fn take_unsaved(&mut self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        self.cluster.take_unsaved(&mut entries);
+        for partition in std::mem::take(&mut self.grown) {
+            self.cluster.take_unsaved_batches(&partition, &mut entries);
+        }
+        self.coordinators.take_unsaved(&mut entries);
+        entries
+    }
+
+    /// Everything that survives a restart.
+    pub(crate) fn all_entries(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        self.cluster.all_entries(&mut entries);
+        self.coordinators.all_entries(&mut entries);
+        entries
     }
 
     /// Lets the coordinators act after a call: collects their markers, and looks at their deadline again.
@@ -256,15 +282,19 @@ impl World {
     }
 
     fn expire_producers(&mut self, now: Now) {
-        let interval = self.config.producer_id_expiration_interval;
         if self.expiry_due.is_some_and(|due| due > now.instant) {
             return;
         }
         if self.expiry_due.is_some() {
-            let limit = self.config.producer_id_expiration;
-            let partitions = self.cluster.topics_mut().flat_map(|topic| &mut topic.partitions);
-            partitions.for_each(|partition| partition.expire_producers(now, limit));
+            self.expire_now(now);
         }
-        self.expiry_due = Some(now.instant + interval);
+        self.expiry_due = Some(now.instant + self.config.producer_id_expiration_interval);
+    }
+
+    /// B-107: forgets the producers that were idle for too long.
+    pub(crate) fn expire_now(&mut self, now: Now) {
+        let limit = self.config.producer_id_expiration;
+        let partitions = self.cluster.topics_mut().flat_map(|topic| &mut topic.partitions);
+        partitions.for_each(|partition| partition.expire_producers(now, limit));
     }
 }

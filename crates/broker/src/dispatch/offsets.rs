@@ -155,15 +155,14 @@ fn delete_before(
     if is_internal(topic) {
         return Err(ErrorCode::InvalidTopicException);
     }
-    let partition = world
-        .cluster
-        .partition_mut(&named(topic, wanted.partition_index.0))?;
-    if partition.leader != Some(context.node) {
+    let partition = named(topic, wanted.partition_index.0);
+    if world.cluster.partition(&partition)?.leader != Some(context.node) {
         return Err(ErrorCode::NotLeaderOrFollower);
     }
-    match wanted.offset {
-        -1 => partition.delete_records(None),
-        ..-1 => Err(ErrorCode::OffsetOutOfRange),
-        offset => partition.delete_records(Some(Offset(offset))),
-    }
+    let before = match wanted.offset {
+        -1 => None,
+        ..-1 => return Err(ErrorCode::OffsetOutOfRange),
+        offset => Some(Offset(offset)),
+    };
+    world.cluster.delete_records(&partition, before)
 }

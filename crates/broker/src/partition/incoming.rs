@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use kommit_protocol::batch::{self, Attributes, Compression};
 use kommit_protocol::error_code::ErrorCode;
-use kommit_protocol::units::{ProducerEpoch, ProducerId, Sequence, Timestamp};
+use kommit_protocol::units::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use super::producers::{Candidate, Membership};
 use crate::config::TopicConfig;
@@ -144,13 +144,26 @@ impl IncomingBatch {
         }
         let count_fits = self.record_count > 0 && self.last_offset_delta == self.record_count - 1;
         let has_sequence = self.producer_id.is_none() || self.base_sequence >= 0;
-        if self.attributes & CONTROL_BIT != 0 || !count_fits || !has_sequence {
+        if self.is_control() || !count_fits || !has_sequence {
             return Err(Refusal::shown(ErrorCode::InvalidRecord));
         }
         if self.bytes.len() > config.segment_bytes {
             return Err(Refusal::hidden(ErrorCode::RecordListTooLarge));
         }
         Ok(())
+    }
+
+    /// The offsets of its first and last record; none for a count that is not one.
+    pub(super) fn offsets(&self) -> Option<(Offset, Offset)> {
+        let count_fits = self.record_count > 0 && self.last_offset_delta == self.record_count - 1;
+        let last = self.base_offset.checked_add(i64::from(self.last_offset_delta))?;
+        (count_fits && self.base_offset >= 0 && last < i64::MAX)
+            .then_some((Offset(self.base_offset), Offset(last)))
+    }
+
+    /// Whether the control bit is set: in the log, a marker.
+    pub(super) fn is_control(&self) -> bool {
+        self.attributes & CONTROL_BIT != 0
     }
 
     /// Whether the transactional bit is set.

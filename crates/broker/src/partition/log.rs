@@ -66,6 +66,8 @@ pub(crate) struct Log {
     batches: VecDeque<LoggedBatch>,
     start: i64,
     end: i64,
+    /// What is before it has been given away to be kept.
+    saved: i64,
 }
 
 impl Log {
@@ -95,6 +97,33 @@ impl Log {
         {
             self.batches.pop_front();
         }
+    }
+
+    /// The batches that were appended since the last call.
+    pub(super) fn take_unsaved(&mut self) -> Vec<Bytes> {
+        let begin = self
+            .batches
+            .partition_point(|batch| batch.base_offset.0 < self.saved);
+        self.saved = self.end;
+        let unsaved = self.batches.range(begin..);
+        unsaved.map(|batch| batch.bytes.clone()).collect()
+    }
+
+    /// Stores a batch that a restart has read. Batches before it may have been deleted.
+    pub(super) fn restore(&mut self, batch: LoggedBatch) -> Result<(), &'static str> {
+        if batch.base_offset.0 < self.end {
+            return Err("a batch whose offsets are taken");
+        }
+        self.end = batch.base_offset.0;
+        self.push(batch);
+        Ok(())
+    }
+
+    /// Behind the last batch that a restart reads: what was deleted is deleted.
+    pub(super) fn finish_restore(&mut self) {
+        self.delete_before(Offset(self.start));
+        self.end = self.end.max(self.start);
+        self.saved = self.end;
     }
 
     /// The offset that the next record gets.

@@ -17,6 +17,7 @@ pub(crate) mod incoming;
 pub(crate) mod log;
 pub(crate) mod producers;
 mod records;
+mod recovery;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verification;

@@ -35,6 +35,15 @@ pub(crate) struct Visibility {
 }
 
 impl Visibility {
+    /// What a log shows that ends at `end` and is replicated up to there.
+    pub(crate) fn of(end: Offset, aborted: Vec<AbortedTransaction>) -> Self {
+        Self {
+            replicated: end.0,
+            aborted,
+            ..Self::default()
+        }
+    }
+
     /// The log now ends at `end`, and everything before it will be replicated at `due`.
     pub(crate) fn appended(&mut self, end: Offset, due: Instant, now: Instant) {
         self.unreplicated.push_back(Unreplicated { end, due });

@@ -9,6 +9,7 @@ mod idempotence;
 mod metadata;
 mod produce;
 mod producer_state;
+mod restarts;
 mod scene;
 mod sockets;
 mod throttling;

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use kommit_broker::check::FaultKind;
-use kommit_broker::{BrokerAction, BrokerConfig, BrokerCore, BrokerEvent, ConnectionId, Rule, Verdict};
+use kommit_broker::{
+    BrokerAction, BrokerConfig, BrokerCore, BrokerEvent, ConnectionId, Recovery, Rule, Verdict,
+};
 use kommit_protocol::api::{ApiKey, Request};
 use kommit_protocol::batch::{self, Attributes, HeaderFields, RecordFields};
 use kommit_protocol::error_code::ErrorCode;
@@ -21,12 +23,23 @@ pub(crate) const TOPIC: &str = "orders";
 pub(crate) const TV2: i16 = 12;
 pub(crate) const TV1: i16 = 11;
 
+/// What a broker starts again from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Memory {
+    /// All that it has to keep, at the moment of its end.
+    Image,
+    /// The pieces that it gave away turn by turn.
+    Pieces,
+}
+
 pub(crate) struct Scene {
     pub(crate) core: BrokerCore,
     millis: u64,
     connections: u64,
     correlation: i32,
     answers: BTreeMap<ConnectionId, VecDeque<Bytes>>,
+    /// What the core has given away to be kept.
+    pieces: Vec<Bytes>,
     closed: BTreeSet<ConnectionId>,
     /// What the built-in checker is to find when the scene is over.
     pub(crate) expected_faults: Vec<FaultKind>,
@@ -58,6 +71,7 @@ impl Scene {
             connections: 0,
             correlation: 0,
             answers: BTreeMap::new(),
+            pieces: Vec::new(),
             closed: BTreeSet::new(),
             expected_faults: Vec::new(),
         }
@@ -102,6 +116,7 @@ impl Scene {
     pub(crate) fn turn(&mut self) -> Instant {
         let mut actions = Vec::new();
         let deadline = self.core.turn(self.now(), &mut actions);
+        self.pieces.push(self.core.take_unsaved());
         for action in actions {
             match action {
                 BrokerAction::Send { connection, frame } => {
@@ -114,6 +129,23 @@ impl Scene {
             }
         }
         deadline
+    }
+
+    /// Stops everything at once, and starts again with what was kept.
+    pub(crate) fn restart(&mut self, memory: Memory) {
+        self.turn();
+        let now = self.now();
+        match memory {
+            Memory::Image => self.core.restart(now).expect("what was kept is whole"),
+            Memory::Pieces => {
+                let mut recovery = Recovery::new(self.core.config().clone());
+                for piece in &self.pieces {
+                    recovery.read(piece.clone()).expect("what was kept is whole");
+                }
+                self.core = recovery.finish(now);
+            }
+        }
+        self.turn();
     }
 
     /// Lets time pass, stopping at every deadline on the way.

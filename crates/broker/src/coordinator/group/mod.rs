@@ -1,7 +1,7 @@
 //! The group coordinator: groups, and the offsets that they store, transactional or not.
 //!
 //! Reading order: [`offsets`] (the tables of a shard), [`membership`] (a group, and who may commit), [`commit`], [`fetch`];
-//! then the classic protocol: [`rebalance`], [`session`], [`requests`]; [`queries`] shows it.
+//! then the classic protocol: [`rebalance`], [`session`], [`requests`]; [`queries`] shows it, [`restart`] keeps it.
 //! It asks the transaction coordinator before transactional offsets are stored, and is told by markers how transactions end.
 
 mod commit;
@@ -11,11 +11,12 @@ mod offsets;
 mod queries;
 mod rebalance;
 mod requests;
+mod restart;
 mod session;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::membership::{Answers, Group};
@@ -34,6 +35,12 @@ pub(super) struct GroupCoordinator {
     shards: BTreeMap<u32, OffsetsShard>,
     /// Counts everybody who ever wanted to join, for ids that nobody has.
     members_seen: u64,
+    /// That count as it was last given away.
+    members_saved: u64,
+    /// Groups that are not as they were last given away.
+    changed: BTreeSet<Arc<str>>,
+    /// Shards with offsets or producers that are not as they were last given away.
+    changed_shards: BTreeSet<u32>,
     answers: Answers,
 }
 
@@ -44,6 +51,9 @@ impl GroupCoordinator {
             groups: BTreeMap::new(),
             shards: BTreeMap::new(),
             members_seen: 0,
+            members_saved: 0,
+            changed: BTreeSet::new(),
+            changed_shards: BTreeSet::new(),
             answers: Answers::new(),
         }
     }
@@ -59,11 +69,14 @@ impl GroupCoordinator {
             return;
         }
         if let Ok(number) = u32::try_from(partition.partition.0) {
+            self.changed_shards.insert(number);
             self.shards.entry(number).or_default().apply(marker);
         }
     }
 
     fn shard_mut(&mut self, group: &str) -> &mut OffsetsShard {
-        self.shards.entry(shard_number(group)).or_default()
+        let number = shard_number(group);
+        self.changed_shards.insert(number);
+        self.shards.entry(number).or_default()
     }
 }

@@ -3,7 +3,7 @@
 //! A position stands for the place of a record in the shard's log: it orders commits, transactional or not. It knows no rules
 //! about who may commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kommit_protocol::error_code::ErrorCode;
@@ -24,25 +24,25 @@ pub(super) struct StoredOffset {
 
 /// The place of a record in the shard's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Position(u64);
+pub(super) struct Position(pub(super) u64);
 
 /// A stored offset and where it stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Placed {
-    stored: StoredOffset,
-    position: Position,
+pub(super) struct Placed {
+    pub(super) stored: StoredOffset,
+    pub(super) position: Position,
 }
 
 /// What belongs to what: a group's offset for a partition.
-type Key = (Arc<str>, TopicPartition);
+pub(super) type Key = (Arc<str>, TopicPartition);
 
 /// A producer as the shard's log knows it (B-38, as far as offsets need it).
 #[derive(Clone, Debug)]
-struct ShardProducer {
-    epoch: ProducerEpoch,
-    coordinator_epoch: Option<i32>,
+pub(super) struct ShardProducer {
+    pub(super) epoch: ProducerEpoch,
+    pub(super) coordinator_epoch: Option<i32>,
     /// The offsets of its open transaction, which wait for the marker; none while no transaction is open.
-    open: Option<BTreeMap<Key, Placed>>,
+    pub(super) open: Option<BTreeMap<Key, Placed>>,
 }
 
 /// Whether a transactional commit may be appended as it is (B-75).
@@ -57,17 +57,22 @@ pub(super) enum Admission {
 /// The tables of one shard.
 #[derive(Clone, Debug, Default)]
 pub(super) struct OffsetsShard {
-    next: Position,
-    committed: BTreeMap<Key, Placed>,
-    producers: BTreeMap<ProducerId, ShardProducer>,
+    pub(super) next: Position,
+    pub(super) committed: BTreeMap<Key, Placed>,
+    pub(super) producers: BTreeMap<ProducerId, ShardProducer>,
+    /// Offsets that are not as they were last given away.
+    pub(super) changed: BTreeSet<Key>,
+    /// Producers that are not as they were last given away.
+    pub(super) changed_producers: BTreeSet<ProducerId>,
 }
 
 impl OffsetsShard {
     /// Stores an offset that counts at once.
     pub(super) fn commit(&mut self, group: &Arc<str>, partition: TopicPartition, stored: StoredOffset) {
         let position = self.advance();
-        self.committed
-            .insert((Arc::clone(group), partition), Placed { stored, position });
+        let key = (Arc::clone(group), partition);
+        self.changed.insert(key.clone());
+        self.committed.insert(key, Placed { stored, position });
     }
 
     /// Stores an offset that waits for the marker of its transaction. Ask [`OffsetsShard::admission`] first.
@@ -79,6 +84,7 @@ impl OffsetsShard {
         stored: StoredOffset,
     ) {
         let position = self.advance();
+        self.changed_producers.insert(identity.id);
         let producer = self.producers.entry(identity.id).or_insert(ShardProducer {
             epoch: identity.epoch,
             coordinator_epoch: None,
@@ -93,6 +99,7 @@ impl OffsetsShard {
     /// them; an abort drops them. A marker that is older than what the shard knows does nothing.
     pub(super) fn apply(&mut self, marker: &MarkerWrite) {
         let Identity { id, epoch } = marker.identity;
+        self.changed_producers.insert(id);
         let producer = self.producers.entry(id).or_insert(ShardProducer {
             epoch,
             coordinator_epoch: None,
@@ -119,6 +126,7 @@ impl OffsetsShard {
                 .get(&key)
                 .is_none_or(|known| known.position < placed.position);
             if is_newer {
+                self.changed.insert(key.clone());
                 self.committed.insert(key, placed);
             }
         }

@@ -42,10 +42,9 @@ impl GroupCoordinator {
             client_id: client.to_owned(),
             fresh_id: format!("{client}-{:032x}", self.members_seen).into(),
         };
-        let group = self
-            .groups
-            .entry(Arc::from(request.group_id.as_str()))
-            .or_default();
+        let id: Arc<str> = request.group_id.as_str().into();
+        self.changed.insert(Arc::clone(&id));
+        let group = self.groups.entry(id).or_default();
         group.join(request, &joining, &mut self.answers);
     }
 
@@ -129,11 +128,12 @@ impl GroupCoordinator {
     }
 
     fn left(&mut self, group: &str, member: &LeaveGroupRequestMember, now: Now) -> ErrorCode {
-        let Some(group) = self.groups.get_mut(group) else {
+        let Some(known) = self.groups.get_mut(group) else {
             return ErrorCode::UnknownMemberId;
         };
+        self.changed.insert(Arc::from(group));
         let instance = member.group_instance_id.as_deref();
-        let result = group.leave(&member.member_id, instance, now.instant, &mut self.answers);
+        let result = known.leave(&member.member_id, instance, now.instant, &mut self.answers);
         result.err().unwrap_or(ErrorCode::None)
     }
 
@@ -144,11 +144,15 @@ impl GroupCoordinator {
 
     /// Does what time has made due, and says when to look again.
     pub(in crate::coordinator) fn turn(&mut self, now: Now) -> Instant {
-        let groups = self.groups.values_mut();
-        groups
-            .map(|group| group.turn(now.instant, &mut self.answers))
-            .min()
-            .unwrap_or(Instant::NEVER)
+        let mut due = Instant::NEVER;
+        for (id, group) in &mut self.groups {
+            let generation = group.generation;
+            due = due.min(group.turn(now.instant, &mut self.answers));
+            if group.generation != generation {
+                self.changed.insert(Arc::clone(id));
+            }
+        }
+        due
     }
 }
 

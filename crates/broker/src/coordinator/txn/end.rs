@@ -231,7 +231,7 @@ fn ending(transaction: &Transaction, scene: Scene) -> Ending {
         | State::CompleteAbort(_)
         | State::Dead => Ending {
             unwritten: BTreeSet::new(),
-            started: scene.now,
+            started: scene.now.wall,
             next_producer_id: None,
         },
     }

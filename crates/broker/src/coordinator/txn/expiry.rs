@@ -86,10 +86,7 @@ impl TransactionCoordinator {
         let level = cluster.transaction_version;
         let is_timed_out = |transaction: &Transaction| match &transaction.state {
             State::Ongoing(ongoing) => {
-                transaction.pending.is_none()
-                    && transaction
-                        .timeout
-                        .has_passed(ongoing.started.instant, now.instant)
+                transaction.pending.is_none() && transaction.timeout.has_passed(ongoing.started, now.wall)
             }
             State::Empty
             | State::PrepareCommit(_)
@@ -108,10 +105,12 @@ impl TransactionCoordinator {
 
     /// B-105.
     fn forget_expired(&mut self, cluster: &ClusterView<'_>, now: Now) {
-        let expiration = self.config.transactional_id_expiration;
+        let expiration = self.config.transactional_id_expiration.as_millis();
+        let expiration = i64::try_from(expiration).unwrap_or(i64::MAX);
         let is_expired = |transaction: &Transaction| match transaction.state {
             State::Empty | State::CompleteCommit(_) | State::CompleteAbort(_) => {
-                transaction.pending.is_none() && transaction.last_update + expiration <= now.instant
+                let idle = now.wall.0.saturating_sub(transaction.last_update.0);
+                transaction.pending.is_none() && idle >= expiration
             }
             State::Ongoing(_) | State::PrepareCommit(_) | State::PrepareAbort(_) | State::Dead => false,
         };

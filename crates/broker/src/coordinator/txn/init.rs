@@ -166,10 +166,8 @@ fn raised_abort(transaction: &mut Transaction, scene: Scene) -> Result<Transit, 
         Fence::Raised { .. } => stored,
     };
     if ongoing.fence == Fence::None {
-        ongoing.fence = Fence::Raised {
-            logged_epoch: stored,
-            logged_last_epoch: transaction.last_epoch.take(),
-        };
+        ongoing.fence = Fence::Raised { logged_epoch: stored };
+        transaction.last_epoch = None;
         transaction.epoch = Some(raised);
     }
     let ending = Ending {

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`state`] and [`transaction`] (what a transactional id can be), [`init`], [`partitions`] and [`end`] (what a request does to it: a
 //! pure decision, then one transition), [`expiry`] (what time does to it), [`queries`] (what can be seen of it),
-//! [`requests`] (messages in, messages out), [`producer_ids`].
+//! [`requests`] (messages in, messages out), [`producer_ids`], [`restart`] (what the transaction log says).
 //!
 //! It owns no partition: markers leave as values through `take_markers`, and come back through `markers_written`. It never
 //! reads a clock, and no call waits.
@@ -14,12 +14,13 @@ mod partitions;
 mod producer_ids;
 mod queries;
 mod requests;
+mod restart;
 mod state;
 #[cfg(test)]
 mod tests;
 mod transaction;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kommit_protocol::error_code::ErrorCode;
@@ -82,6 +83,8 @@ pub(super) struct TransactionCoordinator {
     /// The coordinator epoch under which each shard was last seen active.
     shard_epochs: BTreeMap<u32, i32>,
     timetable: Timetable,
+    /// Transactional ids that are not as they were last given away.
+    changed: BTreeSet<Arc<str>>,
 }
 
 impl TransactionCoordinator {
@@ -94,6 +97,7 @@ impl TransactionCoordinator {
             markers: Vec::new(),
             log: TransactionLog::default(),
             shard_epochs: BTreeMap::new(),
+            changed: BTreeSet::new(),
         }
     }
 
@@ -157,7 +161,7 @@ impl TransactionCoordinator {
                 continue;
             }
             let known = self.shard_epochs.insert(number, shard.coordinator_epoch);
-            if known.is_some_and(|epoch| epoch != shard.coordinator_epoch) {
+            if known != Some(shard.coordinator_epoch) {
                 self.reload_shard(number, shard, now);
             }
         }
@@ -229,6 +233,7 @@ impl TransactionCoordinator {
 
     /// What follows from a transition that is in the log.
     fn apply(&mut self, id: &Arc<str>, transit: Transit, now: Now) {
+        self.changed.insert(Arc::clone(id));
         if transit.target == State::Dead {
             self.transactions.remove(id);
             return;
@@ -238,7 +243,7 @@ impl TransactionCoordinator {
         let Some(transaction) = self.transactions.get_mut(id) else {
             return;
         };
-        transaction.complete(transit, now.instant);
+        transaction.complete(transit, now);
         if is_decided {
             self.markers.extend(transaction.markers(id, coordinator_epoch));
             self.complete_if_written(id, now);

@@ -40,7 +40,9 @@ impl TransactionCoordinator {
                 return Ok(());
             }
             State::Ongoing(ongoing) => (ongoing.partitions.clone(), ongoing.started),
-            State::Empty | State::CompleteCommit(_) | State::CompleteAbort(_) => (BTreeSet::new(), scene.now),
+            State::Empty | State::CompleteCommit(_) | State::CompleteAbort(_) => {
+                (BTreeSet::new(), scene.now.wall)
+            }
             State::Dead => return Err(ErrorCode::InvalidProducerIdMapping),
         };
         joined.extend(partitions.iter().cloned());

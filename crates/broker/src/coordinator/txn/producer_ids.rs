@@ -16,9 +16,33 @@ const BLOCK_LENGTH: i64 = 1000;
 pub(super) struct ProducerIds {
     next_block: i64,
     blocks: BTreeMap<NodeId, Range<i64>>,
+    /// The next block as it was last given away.
+    saved: i64,
 }
 
 impl ProducerIds {
+    /// The first id of the next block, if another block was taken since the last call.
+    pub(super) fn take_unsaved(&mut self) -> Option<i64> {
+        let is_new = self.next_block != self.saved;
+        self.saved = self.next_block;
+        is_new.then_some(self.next_block)
+    }
+
+    /// The first id of the next block.
+    pub(super) fn next_block(&self) -> i64 {
+        self.next_block
+    }
+
+    /// Goes on after a restart: what is left of the blocks is lost.
+    pub(super) fn restore(&mut self, next_block: i64) -> Result<(), &'static str> {
+        if next_block < 0 {
+            return Err("a negative producer id");
+        }
+        self.next_block = next_block;
+        self.saved = next_block;
+        Ok(())
+    }
+
     /// The next id of `node`'s block, or of a new one. When all ids are used up the client is asked to try again, as after
     /// any failed allocation.
     pub(super) fn allocate(&mut self, node: NodeId) -> Result<ProducerId, ErrorCode> {
@@ -59,7 +83,7 @@ mod tests {
     fn the_end_of_all_ids_is_an_error_that_clients_retry() {
         let mut ids = ProducerIds {
             next_block: i64::MAX - 10,
-            blocks: BTreeMap::new(),
+            ..ProducerIds::default()
         };
         assert_eq!(ids.allocate(NodeId(1)), Err(ErrorCode::CoordinatorLoadInProgress));
     }

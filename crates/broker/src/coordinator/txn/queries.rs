@@ -110,7 +110,7 @@ impl TransactionCoordinator {
 /// B-100. An id without a transaction counts as open since before the epoch, so that any duration finds it.
 fn passes_filters(transaction: &Transaction, request: &ListTransactionsRequest, call: &Call<'_>) -> bool {
     let state = transaction.state.name().text();
-    let started = transaction.state.started().map_or(-1, |started| started.wall.0);
+    let started = transaction.state.started().map_or(-1, |started| started.0);
     let has_lasted = call.now.wall.0.saturating_sub(started) > request.duration_filter;
     (request.state_filters.is_empty() || request.state_filters.iter().any(|wanted| wanted == state))
         && (request.producer_id_filters.is_empty()
@@ -131,7 +131,7 @@ fn description(transaction: &Transaction) -> DescribeTransactionsResponseTransac
         transactional_id: String::new(),
         transaction_state: transaction.state.name().text().to_owned(),
         transaction_timeout_ms: transaction.timeout.to_wire(),
-        transaction_start_time_ms: transaction.state.started().map_or(-1, |started| started.wall.0),
+        transaction_start_time_ms: transaction.state.started().map_or(-1, |started| started.0),
         producer_id: transaction.producer_id,
         producer_epoch: transaction.epoch.unwrap_or(ProducerEpoch::NONE),
         topics: topics

@@ -15,8 +15,7 @@
 
 use std::collections::BTreeSet;
 
-use kommit_protocol::time::{Instant, Now};
-use kommit_protocol::units::{ProducerEpoch, ProducerId, TopicPartition};
+use kommit_protocol::units::{ProducerEpoch, ProducerId, Timestamp, TopicPartition};
 
 use crate::coordinator::interface::TransactionVersion;
 
@@ -56,12 +55,9 @@ impl TransactionTimeout {
     }
 
     /// B-101: whether a transaction of this start has been open for too long.
-    pub(super) fn has_passed(self, started: Instant, now: Instant) -> bool {
+    pub(super) fn has_passed(self, started: Timestamp, now: Timestamp) -> bool {
         match self {
-            Self::Millis(millis) => {
-                let allowed = std::time::Duration::from_millis(u64::try_from(millis).unwrap_or(0));
-                started + allowed < now
-            }
+            Self::Millis(millis) => started.0.saturating_add(i64::from(millis)) < now.0,
             Self::Never => false,
         }
     }
@@ -92,7 +88,7 @@ pub(super) struct Ongoing {
     /// The partitions that get a marker at the end.
     pub(super) partitions: BTreeSet<TopicPartition>,
     /// When the first partition joined.
-    pub(super) started: Now,
+    pub(super) started: Timestamp,
     /// Whether an attempt to fence left its epoch behind.
     pub(super) fence: Fence,
 }
@@ -106,8 +102,6 @@ pub(super) enum Fence {
     Raised {
         /// The epoch in the log.
         logged_epoch: ProducerEpoch,
-        /// The last epoch in the log.
-        logged_last_epoch: Option<ProducerEpoch>,
     },
 }
 
@@ -117,7 +111,7 @@ pub(super) struct Ending {
     /// Partitions without their marker.
     pub(super) unwritten: BTreeSet<TopicPartition>,
     /// When it had started.
-    pub(super) started: Now,
+    pub(super) started: Timestamp,
     /// The id to go on with, when the epoch is used up (B-89).
     pub(super) next_producer_id: Option<ProducerId>,
 }
@@ -126,7 +120,7 @@ pub(super) struct Ending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     /// When it had started (B-100).
-    pub(super) started: Now,
+    pub(super) started: Timestamp,
 }
 
 /// A state without its content.
@@ -207,7 +201,7 @@ impl State {
     }
 
     /// When the present or last transaction started; nothing in Empty (B-100).
-    pub(super) fn started(&self) -> Option<Now> {
+    pub(super) fn started(&self) -> Option<Timestamp> {
         match self {
             Self::Empty | Self::Dead => None,
             Self::Ongoing(ongoing) => Some(ongoing.started),
@@ -276,9 +270,9 @@ mod tests {
     #[test]
     fn a_timeout_passes_when_it_is_exceeded() {
         let minute = TransactionTimeout::from_wire(60_000);
-        let start = Instant::from_millis(1_000);
-        assert!(!minute.has_passed(start, Instant::from_millis(61_000)));
-        assert!(minute.has_passed(start, Instant::from_millis(61_001)));
-        assert!(!TransactionTimeout::from_wire(i32::MAX).has_passed(start, Instant::NEVER));
+        let start = Timestamp(1_000);
+        assert!(!minute.has_passed(start, Timestamp(61_000)));
+        assert!(minute.has_passed(start, Timestamp(61_001)));
+        assert!(!TransactionTimeout::from_wire(i32::MAX).has_passed(start, Timestamp(i64::MAX)));
     }
 }

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use kommit_protocol::time::{Instant, Now};
-use kommit_protocol::units::{Identity, ProducerEpoch, ProducerId};
+use kommit_protocol::time::Now;
+use kommit_protocol::units::{Identity, ProducerEpoch, ProducerId, Timestamp};
 
 use super::state::{Ended, Ending, Fence, State, TransactionTimeout};
 use crate::coordinator::interface::{MarkerOutcome, MarkerWrite, TransactionVersion};
@@ -41,7 +41,7 @@ pub(super) struct Transaction {
     /// The rules under which it last moved.
     pub(super) rules: TransactionVersion,
     /// When it last moved.
-    pub(super) last_update: Instant,
+    pub(super) last_update: Timestamp,
     /// Where it stands.
     pub(super) state: State,
     /// The transition that waits for the log (B-67).
@@ -58,14 +58,14 @@ impl Transaction {
             last_epoch: None,
             timeout,
             rules: TransactionVersion::V0,
-            last_update: now.instant,
+            last_update: now.wall,
             state: State::Empty,
             pending: None,
         }
     }
 
     /// Puts a logged transition into effect.
-    pub(super) fn complete(&mut self, transit: Transit, now: Instant) {
+    pub(super) fn complete(&mut self, transit: Transit, now: Now) {
         debug_assert!(
             transit.target.name().may_follow(self.state.name(), transit.rules),
             "only legal transitions are logged"
@@ -77,7 +77,7 @@ impl Transaction {
         self.last_epoch = transit.last_epoch;
         self.timeout = transit.timeout;
         self.rules = transit.rules;
-        self.last_update = now;
+        self.last_update = now.wall;
         self.state = transit.target;
     }
 
@@ -158,17 +158,15 @@ impl Transaction {
         }
     }
 
-    /// B-5: what is left after the coordinator restarted: what the log says, nothing that was on its way there.
+    /// B-5: what is left after the coordinator restarted: what the log says, nothing that was on its way there. Kafka's log does
+    /// not say the last epoch, so a retry that names it is fenced afterwards.
     pub(super) fn reload(&mut self) {
         self.pending = None;
+        self.last_epoch = None;
         if let State::Ongoing(ongoing) = &mut self.state
-            && let Fence::Raised {
-                logged_epoch,
-                logged_last_epoch,
-            } = ongoing.fence
+            && let Fence::Raised { logged_epoch } = ongoing.fence
         {
             self.epoch = Some(logged_epoch);
-            self.last_epoch = logged_last_epoch;
             ongoing.fence = Fence::None;
         }
     }

@@ -1,0 +1,151 @@
+//! What the shards of `__consumer_offsets` say, and how it comes back: offsets, the transactions that hold some back, and how far groups
+//! had counted. Members do not come back: they are told that they are unknown, and join again.
+
+use std::sync::Arc;
+
+use kommit_protocol::units::{ProducerId, TopicPartition};
+
+use super::GroupCoordinator;
+use super::membership::Group;
+use super::offsets::{Key, OffsetsShard, Placed, Position, ShardProducer, StoredOffset};
+use crate::coordinator::interface::shard_number;
+use crate::durable::{Entry, GroupOffset, GroupState, OffsetsProducer, Place};
+
+impl GroupCoordinator {
+    /// What changed since the last call.
+    pub(in crate::coordinator) fn take_unsaved(&mut self, out: &mut Vec<Entry>) {
+        if self.members_saved != self.members_seen {
+            self.members_saved = self.members_seen;
+            out.push(members_seen(self.members_seen));
+        }
+        for id in std::mem::take(&mut self.changed) {
+            out.extend(self.groups.get(&id).map(|group| group_entry(&id, group)));
+        }
+        for number in std::mem::take(&mut self.changed_shards) {
+            if let Some(shard) = self.shards.get_mut(&number) {
+                shard.take_unsaved(number, out);
+            }
+        }
+    }
+
+    /// Everything.
+    pub(in crate::coordinator) fn all_entries(&self, out: &mut Vec<Entry>) {
+        out.push(members_seen(self.members_seen));
+        out.extend(self.groups.iter().map(|(id, group)| group_entry(id, group)));
+        for (number, shard) in &self.shards {
+            shard.all_entries(*number, out);
+        }
+    }
+
+    /// Takes up what the shards said.
+    pub(in crate::coordinator) fn restore(&mut self, entry: Entry) -> Result<(), &'static str> {
+        match entry {
+            Entry::MembersSeen(count) => {
+                self.members_seen = count.cast_unsigned();
+                self.members_saved = self.members_seen;
+            }
+            Entry::Group(state) => {
+                let group = Group {
+                    generation: state.generation,
+                    protocol_type: state.protocol_type,
+                    ..Group::default()
+                };
+                self.groups.insert(state.group.into(), group);
+            }
+            Entry::GroupOffset(offset) => {
+                let shard = self.shards.entry(shard_number(&offset.group)).or_default();
+                shard.restore_offset(offset);
+            }
+            Entry::OffsetsProducer(producer) => {
+                let number = u32::try_from(producer.shard).map_err(|_| "a negative shard")?;
+                self.shards.entry(number).or_default().restore_producer(producer);
+            }
+            _ => return Err("an entry that is not of groups"),
+        }
+        Ok(())
+    }
+}
+
+impl OffsetsShard {
+    fn take_unsaved(&mut self, number: u32, out: &mut Vec<Entry>) {
+        for key in std::mem::take(&mut self.changed) {
+            let placed = self.committed.get(&key);
+            out.extend(placed.map(|placed| Entry::GroupOffset(stored(&key, placed))));
+        }
+        for id in std::mem::take(&mut self.changed_producers) {
+            let producer = self.producers.get(&id);
+            out.extend(producer.map(|producer| producer_entry(number, id, producer)));
+        }
+    }
+
+    fn all_entries(&self, number: u32, out: &mut Vec<Entry>) {
+        let offsets = self.committed.iter();
+        out.extend(offsets.map(|(key, placed)| Entry::GroupOffset(stored(key, placed))));
+        let producers = self.producers.iter();
+        out.extend(producers.map(|(id, producer)| producer_entry(number, *id, producer)));
+    }
+
+    fn restore_offset(&mut self, offset: GroupOffset) {
+        let (key, placed) = self.placed(offset);
+        self.committed.insert(key, placed);
+    }
+
+    fn restore_producer(&mut self, stored: OffsetsProducer) {
+        let open = stored
+            .open
+            .map(|open| open.into_iter().map(|offset| self.placed(offset)).collect());
+        let producer = ShardProducer {
+            epoch: stored.epoch,
+            coordinator_epoch: (stored.coordinator_epoch >= 0).then_some(stored.coordinator_epoch),
+            open,
+        };
+        self.producers.insert(stored.id, producer);
+    }
+
+    /// The offset with its place, behind which the shard's log goes on.
+    fn placed(&mut self, offset: GroupOffset) -> (Key, Placed) {
+        let position = Position(offset.position.cast_unsigned());
+        self.next = self.next.max(Position(position.0.saturating_add(1)));
+        let key = (Arc::from(offset.group), TopicPartition::from(offset.place));
+        let stored = StoredOffset {
+            offset: offset.offset,
+            leader_epoch: offset.leader_epoch,
+            metadata: offset.metadata,
+        };
+        (key, Placed { stored, position })
+    }
+}
+
+fn members_seen(count: u64) -> Entry {
+    Entry::MembersSeen(count.cast_signed())
+}
+
+fn group_entry(id: &str, group: &Group) -> Entry {
+    Entry::Group(GroupState {
+        group: id.to_owned(),
+        generation: group.generation,
+        protocol_type: group.protocol_type.clone(),
+    })
+}
+
+fn stored((group, partition): &Key, placed: &Placed) -> GroupOffset {
+    GroupOffset {
+        group: group.to_string(),
+        place: Place::from(partition),
+        position: placed.position.0.cast_signed(),
+        offset: placed.stored.offset,
+        leader_epoch: placed.stored.leader_epoch,
+        metadata: placed.stored.metadata.clone(),
+    }
+}
+
+fn producer_entry(shard: u32, id: ProducerId, producer: &ShardProducer) -> Entry {
+    let open = producer.open.as_ref();
+    Entry::OffsetsProducer(OffsetsProducer {
+        shard: shard.cast_signed(),
+        id,
+        epoch: producer.epoch,
+        coordinator_epoch: producer.coordinator_epoch.unwrap_or(-1),
+        open: open.map(|open| open.iter().map(|(key, placed)| stored(key, placed)).collect()),
+    })
+}
