@@ -1,10 +1,11 @@
 //! The broker behind sockets: one listener per node, one task per connection, one task that turns the core.
 //!
-//! The only place with sockets and a clock. It decides nothing: it carries frames in and actions out.
+//! The only place with sockets, files and a clock. It decides nothing: it carries frames in and actions out.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::{BrokerConfig, Storage};
@@ -26,7 +27,10 @@ use crate::core::{BrokerAction, BrokerCore, BrokerEvent, ConnectionId};
 use crate::faults::{Rule, RuleId};
 use crate::inspect::{JournalEntry, LoggedBatch};
 
+mod directory;
 mod sink;
+
+use directory::Directory;
 
 /// What is allocated for a frame before its bytes arrive; more only as they do.
 const FIRST_FRAME_ALLOCATION: usize = 64 * 1024;
@@ -60,12 +64,23 @@ impl EmbeddedBroker {
             .iter()
             .map(TcpListener::local_addr)
             .collect::<io::Result<Vec<_>>>()?;
-        let mut core = BrokerCore::new(config);
+        let clock = Clock::start();
+        let (directory, mut core) = match (config.data_directory.clone(), config.storage) {
+            (None, _) => (None, BrokerCore::new(config)),
+            (Some(path), Storage::Memory) => {
+                let (directory, core) = Directory::open(&path, config, clock.now())?;
+                (Some(directory), core)
+            }
+            (Some(_), Storage::Discard { .. }) => {
+                let text = "a broker that throws records away has no data directory";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+        };
         let host = core.config().host.clone();
         for (address, node) in addresses.iter().zip(1..) {
             core.set_address(NodeId(node), &host, address.port());
         }
-        let shared = Arc::new(Shared::new(core));
+        let shared = Arc::new(Shared::new(core, directory, clock));
         let mut tasks = JoinSet::new();
         for (listener, node) in listeners.into_iter().zip(1..) {
             tasks.spawn(accept(Arc::clone(&shared), listener, NodeId(node)));
@@ -124,6 +139,21 @@ impl EmbeddedBroker {
         self.shared.with_core(act)
     }
 
+    /// Waits until the broker stops by itself, because its data directory cannot be written (B-37), and says why. Without a data
+    /// directory that is never.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.shared.failure.subscribe();
+        let failed = failure.wait_for(Option::is_some).await.map(|text| text.clone());
+        match failed {
+            Ok(Some(text)) => text,
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Stops serving: closes the listeners and all connections.
     ///
     /// # Cancel safety
@@ -131,6 +161,8 @@ impl EmbeddedBroker {
     /// The broker stops even when the future is dropped; only the waiting for it ends.
     pub async fn shutdown(mut self) {
         self.tasks.shutdown().await;
+        let mut state = self.shared.lock();
+        self.shared.turn(&mut state);
     }
 }
 
@@ -165,6 +197,8 @@ struct Shared {
     wake: Notify,
     clock: Clock,
     last_connection: AtomicU64,
+    /// Why the broker has stopped by itself, once it has.
+    failure: watch::Sender<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -174,12 +208,16 @@ struct State {
     /// Until when the driver sleeps.
     due: Instant,
     actions: Vec<BrokerAction>,
+    directory: Option<Directory>,
 }
 
 impl State {
-    /// Turns the core and hands out its actions.
-    fn turn(&mut self, now: Now) -> Instant {
+    /// Turns the core, writes what has changed, and only then hands out the actions (B-5).
+    fn turn(&mut self, now: Now) -> io::Result<Instant> {
         let deadline = self.core.turn(now, &mut self.actions);
+        if let Some(directory) = &mut self.directory {
+            directory.save(&mut self.core)?;
+        }
         for action in self.actions.drain(..) {
             let (BrokerAction::Send { connection, .. }
             | BrokerAction::Finished { connection }
@@ -189,23 +227,45 @@ impl State {
                 let _ = link.send(action);
             }
         }
-        deadline
+        Ok(deadline)
     }
 }
 
 impl Shared {
-    fn new(core: BrokerCore) -> Self {
+    fn new(core: BrokerCore, directory: Option<Directory>, clock: Clock) -> Self {
         Self {
             state: Mutex::new(State {
                 core,
                 links: BTreeMap::new(),
                 due: Instant::NEVER,
                 actions: Vec::new(),
+                directory,
             }),
             wake: Notify::new(),
-            clock: Clock::start(),
+            clock,
             last_connection: AtomicU64::new(0),
+            failure: watch::Sender::new(None),
         }
+    }
+
+    /// Turns the core. When that cannot be written, nobody gets an answer any more: the broker stops, as Kafka's does when its last
+    /// log directory fails.
+    fn turn(&self, state: &mut State) -> Instant {
+        if self.failure.borrow().is_some() {
+            return Instant::NEVER;
+        }
+        state.turn(self.clock.now()).unwrap_or_else(|error| {
+            tracing::error!(%error, "the data directory cannot be written");
+            state.links.clear();
+            self.failure.send_replace(Some(error.to_string()));
+            Instant::NEVER
+        })
+    }
+
+    /// Ends when the broker has stopped by itself.
+    async fn stopped(&self) {
+        // The sender lives as long as this value, so there is nothing but the failure to wait for.
+        let _ = self.failure.subscribe().wait_for(Option::is_some).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -226,7 +286,7 @@ impl Shared {
     fn event_and_turn(&self, event: BrokerEvent) {
         let mut state = self.lock();
         state.core.event(event);
-        let deadline = state.turn(self.clock.now());
+        let deadline = self.turn(&mut state);
         if deadline < state.due {
             state.due = deadline;
             self.wake.notify_one();
@@ -249,13 +309,15 @@ impl Shared {
 
 /// Moves the core: turn, carry out, wait.
 async fn drive(shared: Arc<Shared>) {
+    let mut stopped = pin!(shared.stopped());
     loop {
         let deadline = {
             let mut state = shared.lock();
-            state.due = state.turn(shared.clock.now());
+            state.due = shared.turn(&mut state);
             state.due
         };
         tokio::select! {
+            () = &mut stopped => return,
             () = shared.wake.notified() => {}
             () = shared.clock.sleep_until(deadline) => {}
         }
@@ -264,6 +326,7 @@ async fn drive(shared: Arc<Shared>) {
 
 /// Accepts the connections of one node. They end with this task.
 async fn accept(shared: Arc<Shared>, listener: TcpListener, node: NodeId) {
+    let mut stopped = pin!(shared.stopped());
     let mut connections = JoinSet::new();
     let storage = shared.lock().core.config().storage;
     loop {
@@ -282,6 +345,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, node: NodeId) {
                 }
             }; }
             Some(_) = connections.join_next() => {}
+            () = &mut stopped => return,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod connections;
 mod denials;
+mod directories;
 mod discarding;
 mod faults;
 mod fetch;
