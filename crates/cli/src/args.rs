@@ -100,6 +100,9 @@ pub(crate) struct BrokerArguments {
     /// The finalised feature level: 0 or 1 for the old transaction protocol, 2 for the new one
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(i16).range(0..=2))]
     pub(crate) transaction_version: i16,
+    /// Keep everything in this directory, and find it again there at the next start; without it, everything is gone at the end
+    #[arg(long, value_name = "DIR", conflicts_with = "discard")]
+    pub(crate) data_dir: Option<PathBuf>,
     /// Check each batch and throw it away: to measure producers, with as little beside them as possible
     #[arg(long)]
     pub(crate) discard: bool,

@@ -25,6 +25,7 @@ pub(crate) async fn run(arguments: BrokerArguments) -> Result<(), Failure> {
     };
     let config = BrokerConfig {
         storage,
+        data_directory: arguments.data_dir.clone(),
         journal_capacity,
         nodes: arguments.nodes,
         host: arguments.host.clone(),
@@ -38,24 +39,41 @@ pub(crate) async fn run(arguments: BrokerArguments) -> Result<(), Failure> {
             "look at the limits of this process",
         )
     })?;
-    let broker = EmbeddedBroker::start(config).await.map_err(|error| {
-        Failure::failed(
-            format!(
-                "the broker cannot listen at {}:{}: {error}",
-                arguments.host, arguments.port
-            ),
-            "choose a free port with --port, or 0 for any",
-        )
-    })?;
+    let broker = EmbeddedBroker::start(config)
+        .await
+        .map_err(|error| not_started(&arguments, &error))?;
     writeln!(
         io::stdout(),
         "kommit broker accepts connections at {}",
         broker.bootstrap_servers()
     )
     .map_err(output_failed)?;
-    signals.next().await;
+    tokio::select! {
+        () = signals.next() => {}
+        why = broker.failed() => return Err(Failure::failed(
+            format!("the broker stopped, as its data directory cannot be written: {why}"),
+            "make room there, and see that no other broker uses it",
+        )),
+    }
     broker.shutdown().await;
     Ok(())
+}
+
+fn not_started(arguments: &BrokerArguments, error: &io::Error) -> Failure {
+    let directory = arguments.data_dir.as_ref().map(|path| path.display());
+    match (directory, error.kind()) {
+        (Some(directory), io::ErrorKind::InvalidData) => Failure::failed(
+            format!("what is in {directory} cannot be read: {error}"),
+            "choose another --data-dir, or remove the file if nothing in it is wanted",
+        ),
+        _ => Failure::failed(
+            format!(
+                "the broker cannot start at {}:{}: {error}",
+                arguments.host, arguments.port
+            ),
+            "choose a free port with --port, or 0 for any, and a --data-dir that can be written",
+        ),
+    }
 }
 
 /// A broker at a free port of this machine, for this process alone.

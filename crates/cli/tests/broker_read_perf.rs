@@ -5,6 +5,7 @@
 mod program;
 
 use std::io::{BufRead, BufReader};
+use std::process::Child;
 
 use kommit_broker::{Rule, Verdict};
 use kommit_protocol::api::ApiKey;
@@ -20,6 +21,65 @@ fn the_broker_ends_on_sigterm() {
     assert!(line.contains("accepts connections"), "{line}");
     signal(&broker, "TERM");
     assert!(broker.wait().unwrap().success());
+}
+
+/// A `kommit broker` with a data directory, and where it accepts connections.
+fn broker_with(directory: &str) -> (Child, String) {
+    let mut broker = kommit(&["broker", "--port", "0", "--data-dir", directory])
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(broker.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let servers = line.trim().rsplit(' ').next().unwrap().to_owned();
+    (broker, servers)
+}
+
+/// B-5: records, the cursor of a load and the transactional id outlive a broker that is killed.
+#[test]
+fn a_killed_broker_finds_everything_again() {
+    let directory = std::env::temp_dir().join(format!("kommit-data-{}", std::process::id()));
+    let directory = directory.to_str().unwrap();
+    let file = Scratch::holding("a\nb\nc\n");
+    let path = file.0.to_str().unwrap();
+    let load = |servers: &str| {
+        let job = [
+            "load",
+            path,
+            "--topic",
+            "t",
+            "--transactional-id",
+            "i",
+            "--partitions",
+            "1",
+        ];
+        let output = kommit(&job)
+            .args(["--json", "--bootstrap-servers", servers])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+    };
+    let (mut broker, servers) = broker_with(directory);
+    load(&servers);
+    signal(&broker, "KILL");
+    broker.wait().unwrap();
+
+    let (mut broker, servers) = broker_with(directory);
+    file.write("a\nb\nc\nd\n");
+    load(&servers);
+    let output = kommit(&["read", "t", "--bootstrap-servers", &servers])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "a\nb\nc\nd\n",
+        "{}",
+        told(&output)
+    );
+    signal(&broker, "TERM");
+    assert!(broker.wait().unwrap().success());
+    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]
