@@ -207,13 +207,17 @@ fn end(world: &World, producer: &Producer, dice: &mut Dice) -> bool {
         CallOutcome::Committed => true,
         CallOutcome::Aborted => false,
         outcome if outcome.must_abort() => {
-            let abort = producer.abort();
-            wait_for(world, || abort.outcome() != waiting());
-            assert_eq!(abort.outcome(), CallOutcome::Aborted);
+            abort(world, producer);
             false
         }
         other => panic!("a producer that nobody fences lives: {other:?}"),
     }
+}
+
+fn abort(world: &World, producer: &Producer) {
+    let abort = producer.abort();
+    wait_for(world, || abort.outcome() != waiting());
+    assert_eq!(abort.outcome(), CallOutcome::Aborted);
 }
 
 fn wait_for(world: &World, condition: impl Fn() -> bool) {
@@ -226,27 +230,21 @@ fn wait_for(world: &World, condition: impl Fn() -> bool) {
     panic!("five minutes were not enough");
 }
 
-fn transactions(seed: u64, version: u8) {
-    let world = stage(seed).transaction_version(version);
-    let mut dice = Dice(seed);
-    let producer = world.transactional("t-1");
-    let (mut committed, mut next) = (Vec::new(), 0);
-    for _ in 0..12 {
-        producer.begin();
-        let mut sent = Vec::new();
-        for _ in 0..1 + dice.below(3) {
-            something_goes_wrong(&world, &mut dice);
-            sent.extend(send_some(&producer, &mut dice, &mut next));
-            if dice.below(3) == 0 {
-                producer.send_offset("readers", "orders", 1);
-            }
-            world.run_for(MILLI * u32::try_from(dice.below(100)).expect("small"));
+/// What a transaction of a walk sends, while things go wrong.
+fn fill(world: &World, producer: &Producer, dice: &mut Dice, next: &mut u64) -> Vec<(i32, String, Sending)> {
+    let mut sent = Vec::new();
+    for _ in 0..1 + dice.below(3) {
+        something_goes_wrong(world, dice);
+        sent.extend(send_some(producer, dice, next));
+        if dice.below(3) == 0 {
+            producer.send_offset("readers", "orders", 1);
         }
-        if end(&world, &producer, &mut dice) {
-            committed.append(&mut sent);
-        }
+        world.run_for(MILLI * u32::try_from(dice.below(100)).expect("small"));
     }
-    world.audit();
+    sent
+}
+
+fn assert_visible(world: &World, committed: &[(i32, String, Sending)], seed: u64) {
     for partition in 0..PARTITIONS {
         let expected: Vec<String> = committed
             .iter()
@@ -259,6 +257,22 @@ fn transactions(seed: u64, version: u8) {
             "seed {seed}, partition {partition}"
         );
     }
+}
+
+fn transactions(seed: u64, version: u8) {
+    let world = stage(seed).transaction_version(version);
+    let mut dice = Dice(seed);
+    let producer = world.transactional("t-1");
+    let (mut committed, mut next) = (Vec::new(), 0);
+    for _ in 0..12 {
+        producer.begin();
+        let sent = fill(&world, &producer, &mut dice, &mut next);
+        if end(&world, &producer, &mut dice) {
+            committed.extend(sent);
+        }
+    }
+    world.audit();
+    assert_visible(&world, &committed, seed);
 }
 
 /// R5 … R7, R12, H01 … H04: with version 2, exactly the committed transactions are visible, each record once and in order, whatever comes late.
@@ -274,5 +288,57 @@ fn exactly_the_committed_transactions_of_version_2_are_visible() {
 fn exactly_the_committed_transactions_of_version_1_are_visible() {
     for seed in 0..SEEDS {
         transactions(seed, 1);
+    }
+}
+
+/// As [`transactions`], and most commits are not waited for. Says how many transactions sent their first records ahead of the commit before.
+fn transactions_that_go_on(seed: u64, version: u8) -> usize {
+    let world = stage(seed).transaction_version(version);
+    let mut dice = Dice(seed);
+    let producer = world.transactional("t-1");
+    let (mut committed, mut next, mut ahead) = (Vec::new(), 0, 0);
+    let mut before = None;
+    producer.begin();
+    for _ in 0..12 {
+        let sent = fill(&world, &producer, &mut dice, &mut next);
+        let is_last_of_row = dice.below(4) == 0;
+        let told = before.take();
+        if is_last_of_row {
+            let is_committed = end(&world, &producer, &mut dice);
+            committed.extend(told.into_iter().flatten());
+            committed.extend(sent.into_iter().filter(|_| is_committed));
+            producer.begin();
+            continue;
+        }
+        let (commit, begun) = producer.commit_and_begin();
+        wait_for(&world, || begun.outcome() != waiting());
+        committed.extend(told.into_iter().flatten());
+        if begun.outcome() == CallOutcome::Begun {
+            ahead += usize::from(commit.outcome() == waiting());
+            before = Some(sent);
+        } else {
+            assert!(commit.outcome().must_abort(), "{:?}", commit.outcome());
+            abort(&world, &producer);
+            producer.begin();
+        }
+    }
+    abort(&world, &producer);
+    committed.extend(before.into_iter().flatten());
+    world.audit();
+    assert_visible(&world, &committed, seed);
+    ahead
+}
+
+/// R5 … R7, R12, H01 … H04: the same where each transaction begins while the commit of the one before is under way, with both versions.
+#[test]
+fn exactly_the_committed_transactions_are_visible_when_the_next_begins_ahead() {
+    for version in [1, 2] {
+        let ahead: usize = (0..SEEDS)
+            .map(|seed| transactions_that_go_on(seed, version))
+            .sum();
+        assert!(
+            ahead > 40,
+            "{ahead} transactions began ahead with version {version}"
+        );
     }
 }

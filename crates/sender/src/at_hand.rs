@@ -63,6 +63,9 @@ impl SenderCore {
                 AtHand::Idle => {
                     self.abort_undrained_batches();
                     let request = Box::new(self.next_request(now)?);
+                    if request.kind() == RequestKind::EndTxn {
+                        self.go_ahead();
+                    }
                     let until = now.instant + request.retry_after();
                     self.at_hand = AtHand::WaitingForTime { request, until };
                 }
@@ -85,6 +88,8 @@ impl SenderCore {
     /// out (R5).
     fn next_request(&mut self, now: Now) -> Option<TransactionalRequest> {
         let batches = match self.drainer.nothing_incomplete() {
+            // What is incomplete belongs to the next transaction.
+            _ if self.next.is_ahead() => Batches::AllComplete,
             Some(_proof) if self.unanswered_requests == 0 || !HazardRule::R5.is_kept() => {
                 Batches::AllComplete
             }

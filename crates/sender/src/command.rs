@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kommit_accumulator::TransactionNumber;
 use kommit_network::BrokerAddress;
 use kommit_protocol::units::TopicPartition;
 use kommit_txn_manager::{CommandError, ConsumerGroupMetadata, OffsetAndMetadata, Outcome, Ticket};
@@ -20,6 +21,13 @@ pub enum Command {
     Initialize(Ticket),
     /// A transaction has been begun and the gate opened for it; no request is sent (P-28).
     Begin,
+    /// Begin the next transaction as soon as EndTxn goes out for the open one, whose commit is asked for next. Its records wait for the outcome.
+    BeginNext {
+        /// Who is told that it has begun.
+        ticket: Ticket,
+        /// The number of the next transaction, for which the gate is opened.
+        number: TransactionNumber,
+    },
     /// Put consumer offsets into the transaction (P-29).
     SendOffsets {
         /// Who is told.
@@ -61,6 +69,8 @@ pub enum Command {
 pub enum Reply {
     /// The outcome of a transactional call.
     Transaction(Outcome),
+    /// The next transaction has begun: its records are taken.
+    Begun,
     /// Everything that was sent before the flush has its outcome.
     Flushed,
     /// The call was refused and changed nothing.

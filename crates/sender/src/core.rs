@@ -13,15 +13,14 @@ use kommit_network::{Acks, ClusterSnapshot, Completed, NetAction, NetEvent, Netw
 use kommit_protocol::backoff::Backoff;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::PartitionIndex;
-use kommit_txn_manager::{
-    CoordinatorType, FailureReason, Renumbering, Ticket, TransactionManager, TransactionalRequest,
-};
+use kommit_txn_manager::{CoordinatorType, Renumbering, Ticket, TransactionManager, TransactionalRequest};
 
 use crate::at_hand::AtHand;
 use crate::command::{Command, Reply};
 use crate::counts::{SenderCounts, SenderReport};
 use crate::flush::Flushes;
 use crate::in_flight::InFlight;
+use crate::next_transaction::{Followed, NextTransaction};
 use crate::pace::Pace;
 use crate::phase::Phase;
 use crate::produce_response::ProduceRequest;
@@ -85,6 +84,7 @@ pub struct SenderCore {
     pub(crate) accumulator: Arc<Accumulator>,
     pub(crate) drainer: Drainer,
     pub(crate) txn: Option<TransactionManager>,
+    pub(crate) next: NextTransaction,
     pub(crate) at_hand: AtHand,
     pub(crate) in_flight: InFlight,
     pub(crate) pace: Pace,
@@ -97,7 +97,7 @@ pub struct SenderCore {
     fresh: Vec<PartitionIndex>,
     renumberings: Vec<Renumbering>,
     completed: Vec<Completed<Purpose>>,
-    replies: Vec<(Ticket, Reply)>,
+    pub(crate) replies: Vec<(Ticket, Reply)>,
     published: Option<Arc<ClusterSnapshot>>,
     own_tickets: u64,
     /// What closing the network asked for.
@@ -129,6 +129,7 @@ impl SenderCore {
             accumulator,
             drainer,
             txn,
+            next: NextTransaction::None,
             at_hand: AtHand::Idle,
             network,
             counts: SenderCounts::default(),
@@ -185,7 +186,8 @@ impl SenderCore {
         }
     }
 
-    fn transactional_command(&mut self, command: Command) {
+    /// Carries out a transactional call where the transaction stands now.
+    pub(crate) fn carry_out(&mut self, command: Command) {
         let Some(txn) = self.txn.as_mut() else {
             debug_assert!(
                 false,
@@ -203,11 +205,9 @@ impl SenderCore {
             } => (Some(ticket), txn.send_offsets(ticket, group, offsets)),
             Command::Commit(ticket) => (Some(ticket), txn.begin_commit(ticket)),
             Command::Abort(ticket) => (Some(ticket), txn.begin_abort(ticket)),
-            Command::Condemn(reason) => {
-                txn.records_failed(None, &FailureReason::Refused(reason));
-                return;
-            }
-            Command::NeedTopic(_)
+            Command::Condemn(_)
+            | Command::BeginNext { .. }
+            | Command::NeedTopic(_)
             | Command::RefreshTopic(_)
             | Command::Flush(_)
             | Command::Diagnose(_)
@@ -252,8 +252,9 @@ impl SenderCore {
     /// Does everything that can be done without waiting, and says when there will be more to do at the latest.
     pub fn turn(&mut self, now: Now, out: &mut Actions) -> Instant {
         let mut deadline = self.pass(now, out);
-        // A pass can end requests by itself (a version that no broker has): their consequences belong to the same turn.
-        while !self.completed.is_empty() {
+        // A pass can end requests by itself (a version that no broker has), or a transaction that needs none: their consequences belong
+        // to the same turn.
+        while !self.completed.is_empty() || self.follow_commit() == Followed::Yes {
             deadline = self.pass(now, out);
         }
         out.network.append(&mut self.last_actions);
@@ -270,6 +271,7 @@ impl SenderCore {
         for completed in std::mem::take(&mut self.completed) {
             self.request_ended(completed, now);
         }
+        self.follow_commit();
         self.stop_in_other_cluster();
         self.restart_new_topics();
         self.join_fresh_partitions(now.instant);
@@ -316,14 +318,12 @@ impl SenderCore {
 
     /// The first record of a partition lets it join the transaction (T-22), and each new batch keeps its topic in the metadata (P-12).
     fn join_fresh_partitions(&mut self, now: Instant) {
-        for partition in std::mem::take(&mut self.fresh) {
+        let fresh = std::mem::take(&mut self.fresh);
+        for &partition in &fresh {
             let name = self.drainer.topic_partition(partition);
             self.network.add_topic(&name.topic, now);
-            let joined = self.txn.as_mut().map_or(Ok(()), |txn| txn.join(partition, name));
-            if let Err(error) = joined {
-                tracing::debug!(%error, partition = %name, "a record came when its transaction was over");
-            }
         }
+        self.join(fresh);
         let completing = self.txn.as_ref().is_some_and(TransactionManager::is_completing);
         self.drainer.set_completing(if completing {
             Completing::Yes
@@ -368,6 +368,9 @@ impl SenderCore {
     /// Keeps the gate in step with the state of the transaction.
     fn admit(&mut self) {
         let Some(txn) = self.txn.as_ref() else { return };
+        if self.next.is_ahead() {
+            return;
+        }
         crate::gate::keep_in_step(self.accumulator.gate(), txn);
     }
 

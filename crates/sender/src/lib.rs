@@ -6,7 +6,8 @@
 //! Reading order: `command` (what the application can ask), `core` (the parts and how they are fed), `phase` (main loop, drain,
 //! abort, forced close, close), `run_once`, `at_hand` (the transactional request that is under way), `producer_data` (ready,
 //! connect, drain, mute, expire, send), `produce_response` and `produce_outcome` (what an answer means), `in_flight`, `gap`
-//! (partitions that stop behind a record of unknown fate), `topic_ids` (topics that were created anew), `pace` (the pause between two transactions), and at last `driver`, the
+//! (partitions that stop behind a record of unknown fate), `topic_ids` (topics that were created anew), `pace` (the pause between two
+//! transactions), `next_transaction` (the one that is begun while a commit is under way), and at last `driver`, the
 //! only place that knows tokio.
 
 mod at_hand;
@@ -18,6 +19,7 @@ mod flush;
 mod gap;
 mod gate;
 mod in_flight;
+mod next_transaction;
 mod pace;
 mod phase;
 mod produce_outcome;

@@ -152,11 +152,10 @@ impl SenderCore {
 
     /// R12: an expired batch condemns its transaction.
     fn tell_expired(&mut self, partition: PartitionIndex, stamp: Option<&Stamp>, records: u32, fate: Fate) {
-        let Some(txn) = self.txn.as_mut() else { return };
         let Some(id) = stamp.and_then(|stamp| batch_id(partition, stamp, records)) else {
-            txn.records_failed(Some(partition), &FailureReason::Expired);
-            return;
+            return self.records_failed(Some(partition), FailureReason::Expired);
         };
+        let Some(txn) = self.txn.as_mut() else { return };
         let fate = match fate {
             Fate::NotWritten => txn::Fate::NotWritten,
             Fate::MayBeWritten | Fate::Written => txn::Fate::MayBeWritten,

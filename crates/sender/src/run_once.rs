@@ -32,6 +32,9 @@ impl SenderCore {
                 // No batch is drained meanwhile, but time goes on for those that wait (S-43, S-44).
                 return due.min(self.expire_batches(now));
             }
+            if self.next.is_ahead() {
+                return self.expire_batches(now);
+            }
         }
         self.send_producer_data(now)
     }

@@ -30,7 +30,7 @@ use kommit_txn_manager::OnGap;
 
 pub use fault::Fault;
 pub use frame::{SentBatch, SentFrame};
-pub use outcome::{CallOutcome, RecordOutcome, aborted, committed, waiting, written_at};
+pub use outcome::{CallOutcome, RecordOutcome, aborted, begun, committed, waiting, written_at};
 pub use producer::{Call, Producer, Sending};
 pub use settings::Settings;
 

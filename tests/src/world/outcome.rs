@@ -26,6 +26,8 @@ pub enum CallOutcome {
     Dead(TransactionError, TransactionFate),
     /// The call changed nothing.
     Refused(CommandError),
+    /// The next transaction has begun behind a commit.
+    Begun,
     /// Everything before the flush has its outcome.
     Flushed,
     /// The partitions that have stopped behind a record of unknown fate.
@@ -49,6 +51,7 @@ impl CallOutcome {
             Reply::Transaction(Outcome::MustAbort(error)) => Self::MustAbort(error),
             Reply::Transaction(Outcome::Dead { error, transaction }) => Self::Dead(error, transaction),
             Reply::Refused(error) => Self::Refused(error),
+            Reply::Begun => Self::Begun,
             Reply::Flushed | Reply::Diagnosis(_) | Reply::Report(_) => Self::Flushed,
             Reply::Stopped(partitions) => Self::Stopped(partitions),
             Reply::GapAcknowledged => Self::GapAcknowledged,
@@ -114,6 +117,11 @@ pub fn committed() -> CallOutcome {
 /// The transaction is aborted.
 pub fn aborted() -> CallOutcome {
     CallOutcome::Aborted
+}
+
+/// The next transaction has begun behind a commit.
+pub fn begun() -> CallOutcome {
+    CallOutcome::Begun
 }
 
 /// Nobody has answered the call.

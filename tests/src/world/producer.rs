@@ -113,6 +113,12 @@ impl Producer {
         self.call(Command::Commit)
     }
 
+    /// Asks for the commit, and for the next transaction behind it: the calls that tell of the one and of the other.
+    pub fn commit_and_begin(&self) -> (Call, Call) {
+        let (commit, begun) = self.state.borrow_mut().commit_and_begin(self.index);
+        (self.of_ticket(commit), self.of_ticket(begun))
+    }
+
     /// Asks for the abort.
     pub fn abort(&self) -> Call {
         self.state.borrow_mut().close_gate(self.index);
@@ -162,6 +168,10 @@ impl Producer {
 
     fn call(&self, command: impl FnOnce(Ticket) -> Command) -> Call {
         let ticket = self.state.borrow_mut().call(self.index, command);
+        self.of_ticket(ticket)
+    }
+
+    fn of_ticket(&self, ticket: Ticket) -> Call {
         Call {
             state: Rc::clone(&self.state),
             producer: self.index,

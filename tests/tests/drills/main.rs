@@ -2,11 +2,12 @@
 //!
 //! A drill plays the schedule of its hazard, says what the client must do and what the log must show, and ends with the audit of the
 //! world, which knows the promises and not the hazard. [`batches`] is about what becomes of records, [`ends`] about what becomes of
-//! transactions, [`identities`] about who a producer is, [`offsets`] about consumer groups. [`switches`] shows for each rule that a drill
+//! transactions, [`going_on`] about that with the next one open already, [`identities`] about who a producer is, [`offsets`] about consumer groups. [`switches`] shows for each rule that a drill
 //! fails without it.
 
 mod batches;
 mod ends;
+mod going_on;
 mod identities;
 mod offsets;
 mod switches;

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use kommit_txn_manager::HazardRule;
 
-use crate::{batches, ends, identities, offsets};
+use crate::{batches, ends, going_on, identities, offsets};
 
 /// Plays the drill without the rule.
 fn fails_without(rule: HazardRule, drill: fn(), with: &str) {
@@ -64,6 +64,12 @@ fn without_r6_a_late_commit_decides_another_transaction() {
 #[test]
 fn without_r6_a_late_abort_takes_records_away() {
     fails_without(HazardRule::R6, ends::late_endtxn_abort, "TRANSACTION_ABORTABLE");
+}
+
+/// R6: the same when the transaction behind it was begun before the commit had its answer.
+#[test]
+fn without_r6_a_late_commit_decides_a_transaction_that_was_begun_ahead() {
+    fails_without(HazardRule::R6, going_on::late_endtxn_commit, "I7");
 }
 
 /// R7: a commit that was carried out is aborted.

@@ -66,6 +66,7 @@ impl State {
         let mut breaches = Vec::new();
         self.check_names(&mut breaches);
         self.check_ends(&mut breaches);
+        self.check_places(&mut breaches);
         self.check_epochs_and_versions(&mut breaches);
         self.check_transactions(&stored, &mut breaches);
         self.check_records(&stored, &mut breaches);
@@ -134,6 +135,28 @@ impl State {
             };
             if !aborts.is_empty() && !commits.iter().all(refused) {
                 breaches.push(format!("I5: {transaction:?} was committed and aborted"));
+            }
+        }
+    }
+
+    /// I4: a record goes out in its own transaction, not before it and not behind it.
+    fn check_places(&self, breaches: &mut Vec<String>) {
+        let own = self.records.iter().filter_map(|record| {
+            let name = (record.who, record.place.to_string(), record.value.as_str());
+            Some((name, record.transaction? + 1))
+        });
+        let own: BTreeMap<_, usize> = own.collect();
+        for frame in &self.sent {
+            for batch in &frame.batches {
+                for value in &batch.values {
+                    let of = own.get(&(frame.who, batch.partition.clone(), value.as_str()));
+                    if of.is_some_and(|of| *of != frame.transactions) {
+                        let (at, now) = (frame.at, frame.transactions);
+                        breaches.push(format!(
+                            "I4: {value} of transaction {of:?} was sent at {at:?} in {now}"
+                        ));
+                    }
+                }
             }
         }
     }

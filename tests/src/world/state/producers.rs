@@ -13,7 +13,7 @@ use kommit_network::{BrokerAddress, NetEvent, Network};
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{PartitionId, TopicPartition};
 use kommit_sender::{Actions, Command, Phase, Reply, SenderCore};
-use kommit_txn_manager::{Ticket, TransactionManager};
+use kommit_txn_manager::{Outcome, Ticket, TransactionManager};
 
 use super::super::link::FIRST_PORT;
 use super::super::outcome::{CallOutcome, RecordOutcome};
@@ -48,11 +48,25 @@ pub(crate) struct ProducerState {
 /// The calls that were to end a transaction.
 #[derive(Debug, Default)]
 pub(crate) struct TransactionCalls {
+    /// The commit behind which it was begun, when nobody waited for that.
+    behind: Option<Ticket>,
     pub(crate) commits: Vec<Ticket>,
     pub(crate) aborts: Vec<Ticket>,
 }
 
 impl ProducerState {
+    /// How many transactions had been begun when the one began in which the coordinator is by now: one that is ahead of the commit before it,
+    /// or fell with it, has not.
+    pub(crate) fn begun_count(&self) -> usize {
+        let has_begun = |it: &TransactionCalls| {
+            it.behind.is_none_or(|commit| {
+                self.replies.get(&commit) == Some(&Reply::Transaction(Outcome::Committed))
+            })
+        };
+        let last = self.transactions.iter().rposition(has_begun);
+        last.map_or(0, |last| last + 1)
+    }
+
     pub(crate) fn event(&mut self, event: NetEvent, now: Instant) {
         if let Some(core) = &mut self.core {
             core.event(event, now);
@@ -157,6 +171,22 @@ impl State {
         it.in_transaction = Some(number);
         it.transactions.push(TransactionCalls::default());
         self.command(producer, Command::Begin);
+    }
+
+    /// As the public producer: the word about the next transaction goes before the commit. Returns the tickets of the commit and of the begin.
+    pub(crate) fn commit_and_begin(&mut self, producer: usize) -> (Ticket, Ticket) {
+        let number = self.producers[producer].transaction;
+        let begun = self.call(producer, |ticket| Command::BeginNext { ticket, number });
+        self.close_gate(producer);
+        let commit = self.call(producer, Command::Commit);
+        let it = &mut self.producers[producer];
+        it.transaction = number.next();
+        it.in_transaction = Some(number);
+        it.transactions.push(TransactionCalls {
+            behind: Some(commit),
+            ..TransactionCalls::default()
+        });
+        (commit, begun)
     }
 
     /// As the public producer: no record enters a transaction that is being ended.

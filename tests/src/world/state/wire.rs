@@ -185,7 +185,7 @@ impl State {
             at: self.now - Instant::ORIGIN,
             producer: name,
             who: link.producer,
-            transactions: producer.transactions.len(),
+            transactions: producer.begun_count(),
             broker: link.broker.0,
             connection: link.at_client.generation,
             beside,
