@@ -351,6 +351,15 @@ pub struct TransactionFailed {
 }
 
 impl TransactionFailed {
+    /// A commit that was refused behind its transaction's back: the next transaction is to be aborted, and this one with it.
+    pub(crate) fn not_committed(error: &TransactionError) -> Self {
+        Self {
+            text: format!("the transaction was not committed: {error}"),
+            outcome: TransactionFate::NotCommitted,
+            dead: false,
+        }
+    }
+
     /// What became of the transaction.
     pub fn transaction(&self) -> TransactionFate {
         self.outcome
@@ -403,7 +412,7 @@ impl DeadProducer {
     /// The sender ended while the transaction was being ended.
     pub(crate) fn closed(how: Ending) -> Self {
         let transaction = match how {
-            Ending::Commit => TransactionFate::InDoubt,
+            Ending::Commit | Ending::CommitAndBegin => TransactionFate::InDoubt,
             Ending::Abort => TransactionFate::NotCommitted,
         };
         Self::new(

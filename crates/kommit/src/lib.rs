@@ -7,6 +7,7 @@
 //! Reading order: [`record`], [`Producer`], [`TransactionalProducer`], [`Transaction`], [`error`], [`ProducerConfig`].
 
 mod client;
+mod commit_outcome;
 mod config;
 pub mod error;
 pub mod metrics;
@@ -16,6 +17,7 @@ mod topic;
 mod transaction;
 mod transactional;
 
+pub use commit_outcome::CommitOutcome;
 pub use config::{Acks, ConfigError, ConfigWarning, ProducerBuilder, ProducerConfig};
 pub use error::{
     AbortError, BeginError, CloseError, CommitError, ConnectError, DeadProducer, Fate, FlushError, GapError,

@@ -6,6 +6,7 @@ use kommit_accumulator::{Delivery, TransactionNumber};
 use kommit_protocol::units::TopicPartition;
 use kommit_txn_manager::{ConsumerGroupMetadata, OffsetAndMetadata, TransactionError};
 
+use crate::commit_outcome::CommitOutcome;
 use crate::error::{
     AbortError, BeginError, CommitError, DeadProducer, OffsetsError, SendAllError, SendError, TrySendError,
 };
@@ -118,6 +119,57 @@ impl<'p> Transaction<'p> {
         self.end(Ending::Commit).await
     }
 
+    /// Commits, and begins the next transaction without waiting for the coordinator: waits for all deliveries, up to `max.block.ms`, and returns
+    /// when the commit is on its way. Records of the next transaction are taken from then on, and batched. None of them is sent before
+    /// the commit has its outcome, which the returned future tells.
+    ///
+    /// Should the commit fail after all, the next transaction can only be aborted, and its deliveries say that their records are in no log. It is
+    /// an ordinary transaction otherwise; its own end waits for that outcome, so never more than one commit is ahead of the coordinator.
+    ///
+    /// ```no_run
+    /// # async fn example(
+    /// #     producer: &mut kommit::TransactionalProducer,
+    /// #     inputs: Vec<Vec<String>>,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// use kommit::{CommitError, Record};
+    ///
+    /// let mut transaction = producer.begin().await?;
+    /// for input in inputs {
+    ///     for line in &input {
+    ///         transaction.send(Record::new("lines").value(line.as_str())).await?;
+    ///     }
+    ///     let (next, outcome) = transaction.commit_and_begin().await.map_err(CommitError::give_up)?;
+    ///     transaction = next;
+    ///     tokio::spawn(async move {
+    ///         match outcome.await {
+    ///             Ok(()) => println!("{} lines are visible", input.len()),
+    ///             Err(error) => println!("{error}; visible all the same? {}", error.may_be_written()),
+    ///         }
+    ///     });
+    /// }
+    /// transaction.commit().await.map_err(CommitError::give_up)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Transaction::commit`], and no transaction has begun: it failed before it was on its way, or was not on its way within
+    /// `max.block.ms`. What happens to it later is told by the [`CommitOutcome`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping this future is like dropping that of [`Transaction::commit`]: the commit goes on, and the next
+    /// [`begin`](TransactionalProducer::begin) waits for it. Dropping the [`CommitOutcome`] changes nothing: the end of the next transaction fails
+    /// when this one has failed. Dropping the next transaction aborts that one only, once this one has its outcome.
+    pub async fn commit_and_begin(self) -> Result<(Transaction<'p>, CommitOutcome), CommitError<'p>> {
+        let producer = self.producer;
+        match producer.commit_and_begin().await {
+            Ok((number, outcome)) => Ok((Transaction::new(producer, number), outcome)),
+            Err(ended) => Err(commit_error(producer, ended).await),
+        }
+    }
+
     /// Makes everything that was sent invisible for ever. Records that were not sent yet are not sent any more.
     ///
     /// # Errors
@@ -143,18 +195,22 @@ impl<'p> Transaction<'p> {
 async fn commit_outcome(producer: &mut TransactionalProducer) -> Result<(), CommitError<'_>> {
     match producer.await_end().await {
         Ended::Committed => Ok(()),
-        Ended::MustAbort(error) => Err(CommitError::MustAbort(MustAbort { producer, error })),
-        Ended::Dead(dead) => Err(CommitError::Dead(dead)),
+        other => Err(commit_error(producer, other).await),
+    }
+}
+
+async fn commit_error(producer: &mut TransactionalProducer, ended: Ended) -> CommitError<'_> {
+    match ended {
+        Ended::MustAbort(error) => CommitError::MustAbort(MustAbort { producer, error }),
+        Ended::Dead(dead) => CommitError::Dead(dead),
         Ended::NotYet => {
             let diagnosis = producer.client.diagnosis().await;
-            Err(CommitError::InDoubt(InDoubt { producer, diagnosis }))
+            CommitError::InDoubt(InDoubt { producer, diagnosis })
         }
-        Ended::Aborted => {
-            let text = "a commit was answered with an abort".into();
-            Err(CommitError::MustAbort(MustAbort {
-                producer,
-                error: TransactionError::IllegalState(text),
-            }))
+        Ended::Committed | Ended::Aborted => {
+            let text = "a commit was answered with another end".into();
+            let error = TransactionError::IllegalState(text);
+            CommitError::MustAbort(MustAbort { producer, error })
         }
     }
 }

@@ -16,6 +16,7 @@ use kommit_txn_manager::{
 };
 
 use crate::client::Client;
+use crate::commit_outcome::CommitOutcome;
 use crate::error::{BeginError, CloseError, ConnectError, DeadProducer, SendError};
 use crate::metrics::{Metrics, Spent};
 use crate::topic::Topic;
@@ -66,6 +67,8 @@ pub(crate) enum Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Commit,
+    /// The next transaction is open behind the commit.
+    CommitAndBegin,
     Abort,
 }
 
@@ -231,7 +234,7 @@ impl TransactionalProducer {
     pub(crate) fn ask_to_end(&mut self, how: Ending) -> Result<(), BeginError> {
         self.client.close_gate();
         let reply = match how {
-            Ending::Commit => self.client.call(Command::Commit),
+            Ending::Commit | Ending::CommitAndBegin => self.client.call(Command::Commit),
             Ending::Abort => self.client.call(Command::Abort),
         };
         self.standing = Standing::Ending {
@@ -254,7 +257,9 @@ impl TransactionalProducer {
         let ended = match answer {
             Ok(Reply::Transaction(outcome)) => ended(outcome),
             Ok(Reply::Refused(CommandError::Failed(error))) => match how {
-                Ending::Commit if !self.client.has_failed() => Ended::MustAbort(error),
+                Ending::Commit | Ending::CommitAndBegin if !self.client.has_failed() => {
+                    Ended::MustAbort(error)
+                }
                 _ => Ended::Dead(DeadProducer::new(error, TransactionFate::NotCommitted)),
             },
             Ok(Reply::Refused(CommandError::IllegalState(text))) => Ended::Dead(DeadProducer::new(
@@ -269,12 +274,35 @@ impl TransactionalProducer {
             _ => {}
         }
         self.standing = match &ended {
+            Ended::Committed if how == Ending::CommitAndBegin => Standing::Open,
             Ended::Committed | Ended::Aborted => Standing::Idle,
             Ended::MustAbort(_) => Standing::MustAbort,
             Ended::Dead(dead) => Standing::Dead(dead.clone()),
             Ended::NotYet => return ended,
         };
         ended
+    }
+
+    /// Hands the commit to the sender, and waits up to `max.block.ms` until it is on its way and the next transaction has begun.
+    pub(crate) async fn commit_and_begin(&mut self) -> Result<(TransactionNumber, CommitOutcome), Ended> {
+        let closed = || Ended::Dead(DeadProducer::closed(Ending::CommitAndBegin));
+        let asked = self.client.now();
+        let number = self.next;
+        let begun = self.client.call(|ticket| Command::BeginNext { ticket, number });
+        let begun = begun.map_err(|_gone| closed())?;
+        self.next = number.next();
+        self.ask_to_end(Ending::CommitAndBegin)
+            .map_err(|_gone| closed())?;
+        match tokio::time::timeout(self.client.max_block(), begun).await {
+            Ok(Ok(Reply::Begun)) => {}
+            Ok(_) => return Err(self.await_end().await),
+            Err(_elapsed) => return Err(Ended::NotYet),
+        }
+        self.client.spent_since(asked, Spent::Commit);
+        match std::mem::replace(&mut self.standing, Standing::Open) {
+            Standing::Ending { reply, .. } => Ok((number, CommitOutcome::new(reply))),
+            _ => Err(closed()),
+        }
     }
 
     /// Puts offsets into the open transaction (P-29).

@@ -4,6 +4,7 @@ mod cancellation;
 mod closing;
 mod failures;
 mod fencing;
+mod going_on;
 mod in_doubt;
 mod metadata;
 mod offsets;
