@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The long form of the mixed run: transactions, idempotent records and a loaded file under random faults against a real Kafka, then a reader
-# that knows nothing of the client.
+# The long form of the mixed run: transactions, idempotent records, a loaded file and a pipeline under random faults against a real Kafka, then
+# a reader that knows nothing of the client.
 #
 #   tests/long/mixed.sh [SECONDS] [KIND]
 #

@@ -88,6 +88,23 @@ pub(crate) async fn put_sentinels_at(servers: String, topic: &str, partitions: s
     producer.close(FOREVER).await.expect("nothing is left");
 }
 
+/// Writes these values outside of transactions, to the partitions in turn, and waits until all of them are in the log.
+pub(crate) async fn put_values(
+    kafka: &RealKafka,
+    (topic, partitions): (&str, i32),
+    values: impl Iterator<Item = String>,
+) {
+    let config = ProducerConfig::builder().bootstrap_servers(kafka.bootstrap_servers());
+    let producer = Producer::new(config.build().expect("legal settings")).expect("no transactional id");
+    let mut deliveries = Vec::new();
+    for (partition, value) in (0..partitions).cycle().zip(values) {
+        let record = Record::new(topic).partition(partition).value(&value);
+        deliveries.push(producer.send(record).await.expect("room"));
+    }
+    all_written(deliveries).await;
+    producer.close(FOREVER).await.expect("nothing is left");
+}
+
 /// The value of a sentinel.
 pub(crate) const SENTINEL: &str = "the end";
 

@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kommit::{AbortError, CommitError, ProducerConfig, Record, TransactionFate, TransactionalProducer};
+use kommit::{
+    AbortError, CommitError, ProducerConfig, Record, Transaction, TransactionFate, TransactionalProducer,
+};
 use kommit_tests::kafka::{Reading, Tools};
 use kommit_tests::proxy::Draws;
 
@@ -79,15 +81,8 @@ impl Ledger {
 
     /// One transaction, committed or, each fourth time, aborted.
     async fn run_one(&mut self, producer: &mut TransactionalProducer, draws: &mut Draws) -> Next {
-        let start = Stopwatch::start();
-        while let Err(error) = producer.begin().await.map(drop) {
-            if error.is_fatal() {
-                return Next::NewProducer;
-            }
-            assert!(start.elapsed() < FOREVER, "no transaction begins: {error}");
-        }
         let number = self.known.len();
-        let Ok(transaction) = producer.begin().await else {
+        let Some(transaction) = begun(producer).await else {
             return Next::NewProducer;
         };
         let mut is_whole = true;
@@ -159,14 +154,27 @@ impl Ledger {
     }
 }
 
+/// Who makes the next transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+pub(crate) enum Next {
     SameProducer,
     NewProducer,
 }
 
+/// A new transaction, for which the end of the one before may have to be waited for; none when the producer is dead.
+pub(crate) async fn begun(producer: &mut TransactionalProducer) -> Option<Transaction<'_>> {
+    let start = Stopwatch::start();
+    while let Err(error) = producer.begin().await.map(drop) {
+        if error.is_fatal() {
+            return None;
+        }
+        assert!(start.elapsed() < FOREVER, "no transaction begins: {error}");
+    }
+    producer.begin().await.ok()
+}
+
 /// Resolves what is in doubt, and aborts what must be aborted.
-async fn committed(mut outcome: Result<(), CommitError<'_>>) -> (Known, Next) {
+pub(crate) async fn committed(mut outcome: Result<(), CommitError<'_>>) -> (Known, Next) {
     let start = Stopwatch::start();
     while start.elapsed() < FOREVER {
         match outcome {
@@ -189,7 +197,7 @@ async fn committed(mut outcome: Result<(), CommitError<'_>>) -> (Known, Next) {
     panic!("in doubt for {} s", FOREVER.as_secs());
 }
 
-async fn after_abort(mut outcome: Result<(), AbortError<'_>>) -> Next {
+pub(crate) async fn after_abort(mut outcome: Result<(), AbortError<'_>>) -> Next {
     let start = Stopwatch::start();
     while start.elapsed() < FOREVER {
         match outcome {

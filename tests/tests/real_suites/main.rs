@@ -7,6 +7,7 @@
 mod each_kafka;
 mod answers;
 mod broker_life;
+mod carrier;
 mod client;
 mod closing;
 mod cut_connections;

@@ -1,5 +1,5 @@
-//! Everything at once: transactions, idempotent records, and a file that is carried into a topic with its cursor in the transactions, while
-//! requests are lost, delayed and answered into the void, connections die and processes are killed.
+//! Everything at once: transactions, idempotent records, a file that is carried into a topic with its cursor in the transactions, and a
+//! pipeline with its offsets in them, while requests are lost, delayed and answered into the void, connections die and processes are killed.
 //!
 //! `KOMMIT_MIXED_SECONDS` says for how long; `tests/long/mixed.sh` is the long form.
 
@@ -9,7 +9,8 @@ use std::time::Duration;
 use kommit_tests::kafka::Stage;
 use kommit_tests::proxy::{Cuts, Draws, Proxy, Request, Verdict};
 
-use crate::client::{FOREVER, transactional};
+use crate::carrier::{Carrier, Route};
+use crate::client::{FOREVER, put_values, transactional};
 use crate::each_kafka::draws;
 use crate::ledger::{Known, Ledger};
 use crate::lines::{Lines, assert_each_line_once};
@@ -18,7 +19,7 @@ use crate::records::Records;
 use crate::stopwatch::Stopwatch;
 
 against_each_kafka!(
-    /// R1 to R14: whatever happens on the way, an independent reader finds what was promised, and nothing else.
+    /// R1 to R14, H24: whatever happens on the way, an independent reader finds what was promised, and nothing else.
     a_mixed_run_under_random_faults_has_no_anomaly,
 );
 
@@ -32,9 +33,16 @@ async fn a_mixed_run_under_random_faults_has_no_anomaly(mut stage: Stage) {
     let seconds = given.map_or(QUICK_SECONDS, |text| text.parse().expect("a number of seconds"));
     let time = Duration::from_secs(seconds);
     let kafka = stage.shared().await;
-    for topic in ["mixed-transactions", "mixed-records"] {
+    for topic in ["mixed-transactions", "mixed-records", "mixed-in", "mixed-out"] {
         kafka.create_topic(topic, 3).await;
     }
+    let each = 60 * seconds as usize;
+    put_values(
+        &kafka,
+        ("mixed-in", 3),
+        (0..each).map(|number| number.to_string()),
+    )
+    .await;
     let mut draws = draws();
     let mut more_draws = || Draws::from_seed(draws.below(0..u64::MAX));
     let proxy = kafka.proxy(more_draws().below(0..u64::MAX));
@@ -49,17 +57,25 @@ async fn a_mixed_run_under_random_faults_has_no_anomaly(mut stage: Stage) {
     let mut ledger = Ledger::new(config, "mixed-transactions", 3);
     let mut records = Records::new(proxy.address(), "mixed-records", 3);
     let acknowledged = Cell::new(0);
-    let lines = Lines::write("mixed-lines", 60 * seconds as usize);
+    let lines = Lines::write("mixed-lines", each);
+    let route = Route {
+        through: proxy.address(),
+        broker: kafka.bootstrap_servers(),
+        input: "mixed-in".to_owned(),
+        output: "mixed-out".to_owned(),
+        partitions: 3,
+    };
     let start = Stopwatch::start();
     let mut of_ledger = more_draws();
-    let ((), kills, (), ()) = tokio::join!(
+    let ((), kills, carriers, (), ()) = tokio::join!(
         records.send_until(|| start.elapsed() >= time, &acknowledged),
         carry_lines(&lines, &proxy, time, more_draws()),
+        carry_through(&route, each, time, more_draws()),
         heal_after(&proxy, time),
         ledger.run_until(|_| start.elapsed() >= time, &mut of_ledger),
     );
     println!(
-        "{seconds} s: {} connections, {} of them cut; {} late requests; {} records; {} lines, {kills} loads killed or failed",
+        "{seconds} s: {} connections, {} of them cut; {} late requests; {} records; {} lines, {kills} loads killed or failed; as many inputs, {carriers} pipelines killed or dead",
         proxy.connections(),
         proxy.cuts(),
         proxy.late_answers().len(),
@@ -70,6 +86,7 @@ async fn a_mixed_run_under_random_faults_has_no_anomaly(mut stage: Stage) {
     assert!(ledger.count(Known::Committed) > 0, "faults are to be survived");
     ledger.check(&kafka.tools(), kafka.bootstrap_servers()).await;
     assert_each_line_once(&kafka, "mixed-lines", &lines).await;
+    route.check(&kafka, each).await;
     assert!(acknowledged.get() > 0, "faults are to be survived");
     records.check(&kafka).await;
 }
@@ -120,6 +137,26 @@ async fn carry_lines(lines: &Lines, proxy: &Proxy, time: Duration, mut draws: Dr
             return restarts;
         }
         println!("started again: {}", ended.stderr.trim());
+    }
+    unreachable!("the loop returns")
+}
+
+/// Carries all inputs through, and kills the pipeline every few seconds until the time is over; then it may finish. How often it had to be started
+/// again.
+async fn carry_through(route: &Route, inputs: usize, time: Duration, mut draws: Draws) -> u32 {
+    let start = Stopwatch::start();
+    for restarts in 0.. {
+        let mut carrier = Carrier::start(route);
+        let life = Duration::from_millis(draws.below(800..4000));
+        let started = Stopwatch::start();
+        while !carrier.has_ended() && (started.elapsed() < life || start.elapsed() > time) {
+            assert!(start.elapsed() < time + 3 * FOREVER, "the pipeline does not end");
+            let positions = route.positions().await.unwrap_or_default();
+            if positions.values().sum::<i64>() == inputs as i64 {
+                return restarts;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
     unreachable!("the loop returns")
 }

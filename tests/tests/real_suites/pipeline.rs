@@ -6,13 +6,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use kafka_protocol::messages::{ApiKey, ResponseKind};
-use kommit::{Producer, ProducerConfig, Record};
 use kommit_tests::kafka::{Reading, RealKafka, Stage, Tool};
 use kommit_tests::proxy::Verdict;
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
-use crate::client::{FOREVER, all_written};
+use crate::client::{FOREVER, put_values};
 use crate::each_kafka::draws;
 
 against_each_kafka!(
@@ -80,18 +79,9 @@ async fn a_pipeline_that_is_killed_and_rebalanced_has_one_output_for_each_input(
 }
 
 async fn put_inputs(kafka: &RealKafka, topic: &str, part: usize) {
-    let config = ProducerConfig::builder().bootstrap_servers(kafka.bootstrap_servers());
-    let producer = Producer::new(config.build().expect("legal")).expect("no transactional id");
-    let mut deliveries = Vec::new();
-    for number in part * INPUTS / 3..(part + 1) * INPUTS / 3 {
-        let value = format!("input {number}");
-        let record = Record::new(topic)
-            .partition(number as i32 % PARTITIONS)
-            .value(&value);
-        deliveries.push(producer.send(record).await.expect("room"));
-    }
-    all_written(deliveries).await;
-    producer.close(FOREVER).await.expect("nothing is left");
+    let numbers = part * INPUTS / 3..(part + 1) * INPUTS / 3;
+    let values = numbers.map(|number| format!("input {number}"));
+    put_values(kafka, (topic, PARTITIONS), values).await;
 }
 
 /// Waits until the group has committed the end of each input partition.
