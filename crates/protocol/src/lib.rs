@@ -4,7 +4,7 @@
 //! [`wire`] (bounded reading and writing of primitive fields), [`api`] (which requests exist, in which versions),
 //! [`messages`] (every request and response as a table of fields), [`frame`] (headers and length prefixes),
 //! [`batch`] (the record batch, format 2), [`compression`] (its codecs). [`backoff`] and [`random`] stand apart: how long to wait before
-//! trying again, and the chance in it.
+//! trying again, and the chance in it; so does `hazard_rule`, with which tests switch off what the client does against hazards.
 //!
 //! This crate knows no sockets, no clock, and no policy: it never decides what an answer means.
 
@@ -14,6 +14,8 @@ pub mod batch;
 pub mod compression;
 pub mod error_code;
 pub mod frame;
+#[doc(hidden)]
+pub mod hazard_rule;
 pub mod messages;
 pub mod random;
 pub mod time;

@@ -7,10 +7,11 @@ use std::time::Duration;
 use kommit_accumulator::{Consequence, SendError, SendErrorKind};
 use kommit_network::{ConnectionId, Outcome, Sent};
 use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::hazard_rule::HazardRule;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::NodeId;
 use kommit_txn_manager::{
-    Answer, Batches, CoordinatorType, HazardRule, RequestKind, ResponseBody, StateName, TransactionalRequest,
+    Answer, Batches, CoordinatorType, RequestKind, ResponseBody, StateName, TransactionalRequest,
 };
 
 use crate::core::SenderCore;

@@ -12,6 +12,7 @@ use kommit_protocol::api::ApiKey;
 use kommit_protocol::batch::Compression;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::frame::decode_message;
+use kommit_protocol::hazard_rule::HazardRule;
 use kommit_protocol::messages::{
     ProduceResponse, ProduceResponseNodeEndpoint, ProduceResponsePartition, ProduceResponseRecordError,
     ProduceResponseTopic,
@@ -19,9 +20,7 @@ use kommit_protocol::messages::{
 use kommit_protocol::time::Now;
 use kommit_protocol::units::{Offset, Timestamp, TopicId, TopicPartition};
 use kommit_protocol::wire::{DecodeError, Reader};
-use kommit_txn_manager::{
-    self as txn, BatchFailure as FailedBatch, BatchId, FailureReason, HazardRule, Retry,
-};
+use kommit_txn_manager::{self as txn, BatchFailure as FailedBatch, BatchId, FailureReason, Retry};
 
 use crate::core::{Order, Purpose, SenderCore};
 use crate::gate::{batch_id, stamp_of};

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::mem;
 
+use kommit_protocol::hazard_rule::HazardRule;
 use kommit_protocol::messages::InitProducerIdRequest;
 use kommit_protocol::units::{Identity, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition};
 use tracing::{info, warn};
@@ -13,7 +14,6 @@ use tracing::{info, warn};
 use crate::config::Fencing;
 use crate::coordinators::EpochBumpSupport;
 use crate::error::TransactionError;
-use crate::hazard_rule::HazardRule;
 use crate::manager::TransactionManager;
 use crate::outcome::Outcome;
 use crate::requests::{IdentityPurpose, RequestBody, Work};

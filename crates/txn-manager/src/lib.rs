@@ -7,8 +7,8 @@
 //! Reading order: `state` (the machine and its table), `transaction` (what is known of the open one), `manager` (the parts put
 //! together), `commands` (what the application asks), `requests` and `steps` (what is sent, in which order), `responses` (what an
 //! answer means: one table per request), `batch`, `sequences`, `produce` and `identity` (batches, their fates, new epochs), `gaps`
-//! (partitions that stop behind a record of unknown fate), `version` (which protocol flavour a transaction speaks), `offsets` (consumer offsets inside a transaction), `hazard_rule` (rules
-//! that a test can switch off).
+//! (partitions that stop behind a record of unknown fate), `version` (which protocol flavour a transaction speaks), `offsets` (consumer
+//! offsets inside a transaction).
 //!
 //! Left out: two-phase commit (the state PREPARED_TRANSACTION, T-27). No request of the baseline carries it, so it could only be
 //! reached by a caller that no broker supports. Also left out: takeover aborts for brokers without partition verification (H03).
@@ -21,7 +21,6 @@ mod error;
 mod gaps;
 #[cfg(test)]
 mod golden;
-mod hazard_rule;
 mod identity;
 mod manager;
 mod offsets;
@@ -40,10 +39,6 @@ pub use config::{Fencing, OnGap, TransactionConfig};
 pub use coordinators::{CoordinatorNode, CoordinatorType, EpochBumpSupport};
 pub use error::{CommandError, Rejection, TransactionError};
 #[doc(hidden)]
-pub use hazard_rule::HazardRule;
-#[cfg(feature = "switches")]
-#[doc(hidden)]
-pub use hazard_rule::SwitchedOff;
 pub use manager::TransactionManager;
 pub use offsets::{ConsumerGroupMetadata, OffsetAndMetadata};
 pub use outcome::{Answered, Outcome, Ticket, TransactionFate};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kommit_protocol::hazard_rule::HazardRule;
 use kommit_protocol::units::{Identity, PartitionIndex, TopicPartition};
 use tracing::{debug, info};
 
@@ -9,7 +10,6 @@ use crate::config::TransactionConfig;
 use crate::coordinators::{CoordinatorNode, CoordinatorType, Coordinators, EpochBumpSupport};
 use crate::error::TransactionError;
 use crate::gaps::Gaps;
-use crate::hazard_rule::HazardRule;
 use crate::identity::EpochBump;
 use crate::outcome::{Answered, Outcome, Pending, Ticket, TransactionFate};
 use crate::requests::{Decision, RequestQueue, TransactionalRequest};

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::hazard_rule::HazardRule;
 use kommit_protocol::units::{Identity, PartitionIndex, Sequence};
 
 use crate::batch::{BatchFailure, BatchId, FailureReason, Fate, Retry, Stamp, Transactional};
 use crate::error::{Rejection, TransactionError};
-use crate::hazard_rule::HazardRule;
 use crate::manager::TransactionManager;
 use crate::outcome::TransactionFate;
 use crate::sequences::Order;

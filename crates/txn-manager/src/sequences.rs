@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use kommit_protocol::hazard_rule::HazardRule;
 use kommit_protocol::units::{Identity, PartitionIndex, Sequence};
 
 use crate::batch::{BatchId, Fate};
-use crate::hazard_rule::HazardRule;
 
 /// A batch that waits for a retry got a new identity and base sequence (T-70): its stamp has to be written anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

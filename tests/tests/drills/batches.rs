@@ -3,7 +3,7 @@
 use kommit_broker::Verdict;
 use kommit_protocol::api::ApiKey::{AddPartitionsToTxn, EndTxn, Metadata, Produce};
 use kommit_protocol::error_code::ErrorCode;
-use kommit_tests::world::fault::{answer, deliver_late, drop_request, serve_then_answer};
+use kommit_tests::world::fault::{answer, delay, deliver_late, drop_request, serve_then_answer};
 use kommit_tests::world::{Fault, RecordOutcome, Sending, World, aborted, committed};
 
 use crate::{MILLI, SECOND, commits, with_both_versions};
@@ -284,4 +284,28 @@ pub(crate) fn correlation_chaos() {
             });
         }
     }
+}
+
+/// H28, R14: the answer to a request that timed out comes while another one waits for its own. It must not be taken for that.
+#[test]
+pub(crate) fn late_answer() {
+    with_both_versions(|world, _| {
+        let world = world.going_on_behind_gaps().set(|settings| {
+            settings.request_timeout = 2 * SECOND;
+            settings.delivery_timeout = 2 * SECOND;
+        });
+        let producer = world.idempotent();
+        producer.send("orders", 0, "first");
+        world.run();
+        world.rule(delay(Produce, 3 * SECOND).once());
+        let late = producer.send("orders", 0, "late");
+        world.run_for(2500 * MILLI);
+        assert!(late.outcome().error().may_be_written());
+        world.rule(answer(Produce, ErrorCode::InvalidRecord).once());
+        let refused = producer.send("orders", 0, "refused");
+        world.run();
+        assert!(!is_written(&refused), "refused: {:?}", refused.outcome());
+        assert_eq!(world.log("orders", 0), ["first", "late"]);
+        world.audit();
+    });
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use kommit_txn_manager::HazardRule;
+use kommit_protocol::hazard_rule::HazardRule;
 
 use crate::{batches, ends, going_on, identities, offsets};
 
@@ -106,6 +106,12 @@ fn without_r12_a_commit_succeeds_without_a_record() {
 #[test]
 fn without_r13_refused_offsets_are_tried_again() {
     fails_without(HazardRule::R13, offsets::stale_generation, "IllegalGeneration");
+}
+
+/// R14: a late answer is taken for that of another request.
+#[test]
+fn without_r14_a_refused_record_is_acknowledged() {
+    fails_without(HazardRule::R14, batches::late_answer, "refused");
 }
 
 /// A program that is built from the crates has no switches: the feature is declared, and none of them asks for it.

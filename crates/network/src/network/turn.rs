@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kommit_protocol::api::ApiKey;
+use kommit_protocol::hazard_rule::HazardRule;
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::NodeId;
 
 use super::nodes::{LeastLoaded, Readiness};
 use super::{Network, Phase, Purpose};
-use crate::boundary::{Completed, ConnectionId, NetAction};
+use crate::boundary::{Completed, ConnectionId, NetAction, Sent};
 use crate::config::RecoveryStrategy;
 use crate::connection::{Connection, ConnectionState};
 use crate::failures::Cause;
@@ -70,7 +71,29 @@ impl<T> Network<T> {
             (deadline <= now).then_some(Cause::RequestTimeout(key, timeout))
         });
         for (node, cause) in unestablished.into_iter().chain(unanswered) {
-            self.cut(node, &cause, now);
+            if matches!(cause, Cause::RequestTimeout(..)) && !HazardRule::R14.is_kept() {
+                self.end_unanswered(node, &cause, now);
+            } else {
+                self.cut(node, &cause, now);
+            }
+        }
+    }
+
+    /// What R14 forbids: the request is over, and its connection goes on.
+    fn end_unanswered(&mut self, node: NodeId, cause: &Cause, now: Instant) {
+        let connection = self.connections.get_mut(&node);
+        let Some(session) = connection.and_then(Connection::session_mut) else {
+            return;
+        };
+        let connection = session.id();
+        if let Some(Purpose::Sender(purpose)) = session.answered(now).map(|request| request.purpose) {
+            let result = cause.outcome("no answer in time".into());
+            self.completed.push(Completed {
+                purpose,
+                connection,
+                result,
+                sent: Sent::MayBeWritten,
+            });
         }
     }
 

@@ -1,10 +1,10 @@
 //! EndTxn (table E-4, T-77), and what its answer proves about the transaction (R7, R8, H18, H19).
 
 use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::hazard_rule::HazardRule;
 use kommit_protocol::messages::EndTxnResponse;
 
 use super::init_producer_id::identity;
-use crate::hazard_rule::HazardRule;
 use crate::manager::TransactionManager;
 use crate::outcome::TransactionFate;
 use crate::requests::{Decision, TransactionalRequest, Work};

@@ -1,11 +1,11 @@
 //! TxnOffsetCommit (table E-6, T-78). Goes to the group coordinator.
 
 use kommit_protocol::error_code::ErrorCode;
+use kommit_protocol::hazard_rule::HazardRule;
 use kommit_protocol::messages::TxnOffsetCommitResponse;
 
 use super::add_offsets::group_of;
 use crate::error::TransactionError;
-use crate::hazard_rule::HazardRule;
 use crate::manager::TransactionManager;
 use crate::outcome::Outcome;
 use crate::requests::{TransactionalRequest, Work};

@@ -13,7 +13,6 @@ thread_local! {
 }
 
 /// A rule against a hazard.
-#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HazardRule {
     /// An attempt without proof is of unknown fate.
@@ -38,6 +37,8 @@ pub enum HazardRule {
     R12,
     /// Offsets of a former member are not tried again.
     R13,
+    /// A request that is not answered in time costs its connection, and so does an answer to another one than the awaited.
+    R14,
 }
 
 impl HazardRule {
@@ -63,7 +64,6 @@ impl HazardRule {
 
 /// Switches its rule on again when it is dropped, in the thread where it was switched off.
 #[cfg(feature = "switches")]
-#[doc(hidden)]
 #[derive(Debug)]
 #[must_use = "the rule is kept again when the guard is dropped"]
 pub struct SwitchedOff(PhantomData<*const ()>);
