@@ -17,15 +17,35 @@ const PARTITIONS: i32 = 3;
 const SEEDS: u64 = 25;
 
 /// Chance of a scene, apart from that of its world.
-struct Dice(u64);
+struct Dice {
+    seed: u64,
+    state: u64,
+    mishaps: Mishaps,
+}
+
+/// What may befall the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mishaps {
+    Small,
+    /// It also starts again as a whole.
+    RestartsToo,
+}
 
 impl Dice {
+    fn new(seed: u64, mishaps: Mishaps) -> Self {
+        Self {
+            seed,
+            state: seed,
+            mishaps,
+        }
+    }
+
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self
-            .0
+        self.state = self
+            .state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
+        (self.state >> 33) % bound
     }
 
     fn of<T: Copy>(&mut self, choices: &[T]) -> T {
@@ -47,6 +67,9 @@ const APIS: [ApiKey; 8] = [
 
 /// One thing that goes wrong, once.
 fn something_goes_wrong(world: &World, dice: &mut Dice) {
+    if dice.mishaps == Mishaps::RestartsToo && dice.below(3) == 0 {
+        return world.restart();
+    }
     let api = dice.of(&APIS);
     let late = SECOND * u32::try_from(dice.below(20)).expect("small");
     let verdict = match dice.below(8) {
@@ -95,37 +118,45 @@ fn send_some(producer: &Producer, dice: &mut Dice, next: &mut u64) -> Vec<(i32, 
     some.collect()
 }
 
+fn idempotent(mut dice: Dice) {
+    let seed = dice.seed;
+    let world = stage(seed);
+    let producer = world.idempotent();
+    let (mut sent, mut next) = (Vec::new(), 0);
+    for _ in 0..25 {
+        something_goes_wrong(&world, &mut dice);
+        sent.extend(send_some(&producer, &mut dice, &mut next));
+        world.run_for(MILLI * u32::try_from(dice.below(400)).expect("small"));
+    }
+    world.audit();
+    for partition in 0..PARTITIONS {
+        let expected: Vec<String> = sent
+            .iter()
+            .filter(|it| it.0 == partition)
+            .map(|it| it.1.clone())
+            .collect();
+        assert_eq!(
+            world.log("orders", partition),
+            expected,
+            "seed {seed}, partition {partition}"
+        );
+    }
+    assert!(
+        sent.iter()
+            .all(|(_, _, record)| matches!(record.outcome(), RecordOutcome::Written(_)))
+    );
+}
+
 /// S-78, A-48, R1 … R4: an idempotent producer whose records never expire has each of them in the log once, in order.
 #[test]
 fn an_idempotent_producer_writes_each_record_once_and_in_order() {
-    for seed in 0..SEEDS {
-        let world = stage(seed);
-        let mut dice = Dice(seed);
-        let producer = world.idempotent();
-        let (mut sent, mut next) = (Vec::new(), 0);
-        for _ in 0..25 {
-            something_goes_wrong(&world, &mut dice);
-            sent.extend(send_some(&producer, &mut dice, &mut next));
-            world.run_for(MILLI * u32::try_from(dice.below(400)).expect("small"));
-        }
-        world.audit();
-        for partition in 0..PARTITIONS {
-            let expected: Vec<String> = sent
-                .iter()
-                .filter(|it| it.0 == partition)
-                .map(|it| it.1.clone())
-                .collect();
-            assert_eq!(
-                world.log("orders", partition),
-                expected,
-                "seed {seed}, partition {partition}"
-            );
-        }
-        assert!(
-            sent.iter()
-                .all(|(_, _, record)| matches!(record.outcome(), RecordOutcome::Written(_)))
-        );
-    }
+    (0..SEEDS).for_each(|seed| idempotent(Dice::new(seed, Mishaps::Small)));
+}
+
+/// B-5, B-39: the same, while the cluster starts again and again in the middle of it.
+#[test]
+fn restarts_take_no_record_of_an_idempotent_producer_and_double_none() {
+    (0..SEEDS).for_each(|seed| idempotent(Dice::new(seed, Mishaps::RestartsToo)));
 }
 
 /// Records of one partition that are in the log though they must not be, that are not though they must, or that are not in order.
@@ -172,7 +203,7 @@ fn batches_are_split_while_things_go_wrong() {
         let world = world.going_on_behind_gaps();
         world.configure(|broker| broker.topic_defaults.max_message_bytes = 110);
         world.create_topic("orders", 3);
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed, Mishaps::Small);
         let producer = world.idempotent();
         let (mut sent, mut next) = (Vec::new(), 0);
         for round in 0..30 {
@@ -259,9 +290,9 @@ fn assert_visible(world: &World, committed: &[(i32, String, Sending)], seed: u64
     }
 }
 
-fn transactions(seed: u64, version: u8) {
+fn transactions(mut dice: Dice, version: u8) {
+    let seed = dice.seed;
     let world = stage(seed).transaction_version(version);
-    let mut dice = Dice(seed);
     let producer = world.transactional("t-1");
     let (mut committed, mut next) = (Vec::new(), 0);
     for _ in 0..12 {
@@ -278,23 +309,28 @@ fn transactions(seed: u64, version: u8) {
 /// R5 … R7, R12, H01 … H04: with version 2, exactly the committed transactions are visible, each record once and in order, whatever comes late.
 #[test]
 fn exactly_the_committed_transactions_of_version_2_are_visible() {
-    for seed in 0..SEEDS {
-        transactions(seed, 2);
-    }
+    (0..SEEDS).for_each(|seed| transactions(Dice::new(seed, Mishaps::Small), 2));
 }
 
 /// R5 … R7, R12, H01 … H04: and with version 1.
 #[test]
 fn exactly_the_committed_transactions_of_version_1_are_visible() {
+    (0..SEEDS).for_each(|seed| transactions(Dice::new(seed, Mishaps::Small), 1));
+}
+
+/// B-5, B-39, B-68, B-95: the same with both versions, while the cluster starts again and again in the middle of it.
+#[test]
+fn restarts_neither_tear_a_transaction_nor_lose_one() {
     for seed in 0..SEEDS {
-        transactions(seed, 1);
+        transactions(Dice::new(seed, Mishaps::RestartsToo), 1);
+        transactions(Dice::new(seed, Mishaps::RestartsToo), 2);
     }
 }
 
 /// As [`transactions`], and most commits are not waited for. Says how many transactions sent their first records ahead of the commit before.
 fn transactions_that_go_on(seed: u64, version: u8) -> usize {
     let world = stage(seed).transaction_version(version);
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed, Mishaps::Small);
     let producer = world.transactional("t-1");
     let (mut committed, mut next, mut ahead) = (Vec::new(), 0, 0);
     let mut before = None;

@@ -230,6 +230,11 @@ impl World {
             .set_node_state(NodeId(broker), NodeState::Stopped);
     }
 
+    /// The whole cluster ends at once, and starts again with what it had written (B-5).
+    pub fn restart(&self) {
+        self.state.borrow_mut().restart();
+    }
+
     /// All shards of the transaction coordinator move to `broker`.
     pub fn move_transaction_coordinator(&self, broker: i32) {
         self.move_coordinator(CoordinatorKind::Transaction, broker);

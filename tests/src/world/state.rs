@@ -154,6 +154,12 @@ impl State {
         self.topics.insert(name.to_owned(), partitions);
     }
 
+    pub(crate) fn restart(&mut self) {
+        self.trace.line(self.now, "broker", "the cluster starts again");
+        let now = self.now();
+        self.broker_mut().restart(now).expect("what was written is whole");
+    }
+
     pub(crate) fn add_rule(&mut self, fault: Fault) -> RuleId {
         self.trace
             .line(self.now, "rule", format_args!("{:?}", fault.rule));
