@@ -15,6 +15,8 @@ use super::setup::Release;
 const LIMIT: Duration = Duration::from_secs(180);
 /// How long a console consumer waits for one more record before it ends. It has to cover its own start on a busy machine.
 const QUIET: Duration = Duration::from_secs(5);
+/// How often a member of a group says that it is there.
+const HEARTBEATS: &str = "heartbeat.interval.ms=200";
 /// Stands between key and value on a tool's command line and in its output; no line of text contains it.
 const SEPARATOR: char = '\u{1}';
 /// What the console consumer prints for a key that is null.
@@ -70,6 +72,7 @@ pub struct Reading {
     topic: String,
     isolation: Isolation,
     partition: Option<i32>,
+    group: Option<String>,
     quiet: Duration,
     most: Option<usize>,
 }
@@ -81,6 +84,7 @@ impl Reading {
             topic: topic.to_owned(),
             isolation: Isolation::Committed,
             partition: None,
+            group: None,
             quiet: QUIET,
             most: None,
         }
@@ -98,6 +102,14 @@ impl Reading {
     #[must_use]
     pub fn partition(mut self, partition: i32) -> Self {
         self.partition = Some(partition);
+        self
+    }
+
+    /// As a member of this group: from where it has got to, and with the others that are in it. Its heartbeats come often, so that it soon
+    /// hears of others that come and go.
+    #[must_use]
+    pub fn in_group(mut self, group: &str) -> Self {
+        self.group = Some(group.to_owned());
         self
     }
 
@@ -135,6 +147,14 @@ impl Reading {
         .collect();
         if let Some(partition) = self.partition {
             arguments.extend(["--partition".to_owned(), partition.to_string()]);
+        }
+        if let Some(group) = &self.group {
+            arguments.extend(["--group", group].map(str::to_owned));
+            let option = match release {
+                Release::V3_9_1 => "--consumer-property",
+                Release::V4_3_1 => "--command-property",
+            };
+            arguments.extend([option, HEARTBEATS].map(str::to_owned));
         }
         if let Some(most) = self.most {
             arguments.extend(["--max-messages".to_owned(), most.to_string()]);

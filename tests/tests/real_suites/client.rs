@@ -90,11 +90,11 @@ pub(crate) async fn put_sentinels_at(servers: String, topic: &str, partitions: s
 
 /// Writes these values outside of transactions, to the partitions in turn, and waits until all of them are in the log.
 pub(crate) async fn put_values(
-    kafka: &RealKafka,
+    servers: &str,
     (topic, partitions): (&str, i32),
     values: impl Iterator<Item = String>,
 ) {
-    let config = ProducerConfig::builder().bootstrap_servers(kafka.bootstrap_servers());
+    let config = ProducerConfig::builder().bootstrap_servers(servers);
     let producer = Producer::new(config.build().expect("legal settings")).expect("no transactional id");
     let mut deliveries = Vec::new();
     for (partition, value) in (0..partitions).cycle().zip(values) {

@@ -12,6 +12,7 @@ mod client;
 mod closing;
 mod cut_connections;
 mod doubt;
+mod embedded_groups;
 mod fencing;
 mod kafka_tools;
 mod killed_load;

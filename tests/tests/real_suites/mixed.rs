@@ -38,7 +38,7 @@ async fn a_mixed_run_under_random_faults_has_no_anomaly(mut stage: Stage) {
     }
     let each = 60 * seconds as usize;
     put_values(
-        &kafka,
+        &kafka.bootstrap_servers(),
         ("mixed-in", 3),
         (0..each).map(|number| number.to_string()),
     )

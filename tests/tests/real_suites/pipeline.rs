@@ -6,7 +6,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use kafka_protocol::messages::{ApiKey, ResponseKind};
-use kommit_tests::kafka::{Reading, RealKafka, Stage, Tool};
+use kommit_broker::{BrokerConfig, EmbeddedBroker};
+use kommit_tests::kafka::{Reading, Setup, Stage, Tool, Tools};
 use kommit_tests::proxy::Verdict;
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
@@ -50,19 +51,52 @@ async fn a_pipeline_that_is_killed_and_rebalanced_has_one_output_for_each_input(
     let mut draws = draws();
     let mut pause = || tokio::time::sleep(Duration::from_millis(draws.below(200..1500)));
     let mut running = vec![start(&proxy.address()).await, start(&proxy.address()).await];
-    put_inputs(&kafka, input, 0).await;
+    put_inputs(&kafka.bootstrap_servers(), input, 0).await;
     pause().await;
     running.push(start(&proxy.address()).await);
-    put_inputs(&kafka, input, 1).await;
+    put_inputs(&kafka.bootstrap_servers(), input, 1).await;
     pause().await;
     // Its group notices after its session's time.
     running.remove(0).kill().await.expect("it may be killed");
-    put_inputs(&kafka, input, 2).await;
-    until_all_is_carried(&kafka, input).await;
+    put_inputs(&kafka.bootstrap_servers(), input, 2).await;
+    until_all_is_carried(&kafka.tools(), input).await;
     drop(running);
 
+    assert_one_output_each(&kafka.tools(), output).await;
+}
+
+/// librdkafka's consumer, in a group of the embedded broker: members come, and one is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_shares_a_group_of_the_embedded_broker() {
+    let Some(stage) = crate::each_kafka::enter(Setup::kafka_4_3()).await else {
+        return;
+    };
+    if example().await.is_none() {
+        return;
+    }
+    let broker = EmbeddedBroker::start(BrokerConfig::default())
+        .await
+        .expect("a free port");
+    let (input, output) = ("pipeline-in", "pipeline-out");
+    for topic in [input, output] {
+        broker.create_topic(topic, PARTITIONS as u32).expect("a new name");
+    }
+    let servers = broker.bootstrap_servers();
+    let mut running = vec![start(&servers).await];
+    put_inputs(&servers, input, 0).await;
+    running.push(start(&servers).await);
+    put_inputs(&servers, input, 1).await;
+    running.remove(0).kill().await.expect("it may be killed");
+    put_inputs(&servers, input, 2).await;
+    let tools = stage.tools(&servers);
+    until_all_is_carried(&tools, input).await;
+    drop(running);
+    assert_one_output_each(&tools, output).await;
+}
+
+async fn assert_one_output_each(tools: &Tools, output: &str) {
     let mut outputs: BTreeMap<usize, u32> = BTreeMap::new();
-    for record in kafka.tools().console_consume(&Reading::committed(output)).await {
+    for record in tools.console_consume(&Reading::committed(output)).await {
         let number = record
             .value
             .strip_prefix("INPUT ")
@@ -78,14 +112,14 @@ async fn a_pipeline_that_is_killed_and_rebalanced_has_one_output_for_each_input(
     assert_eq!(outputs.len(), INPUTS);
 }
 
-async fn put_inputs(kafka: &RealKafka, topic: &str, part: usize) {
+async fn put_inputs(servers: &str, topic: &str, part: usize) {
     let numbers = part * INPUTS / 3..(part + 1) * INPUTS / 3;
     let values = numbers.map(|number| format!("input {number}"));
-    put_values(kafka, (topic, PARTITIONS), values).await;
+    put_values(servers, (topic, PARTITIONS), values).await;
 }
 
 /// Waits until the group has committed the end of each input partition.
-async fn until_all_is_carried(kafka: &RealKafka, input: &str) {
+async fn until_all_is_carried(tools: &Tools, input: &str) {
     let behind = |table: &str| {
         let rows = table.lines().filter(|line| line.contains(input));
         rows.map(|row| {
@@ -97,8 +131,7 @@ async fn until_all_is_carried(kafka: &RealKafka, input: &str) {
     };
     let carried = async {
         loop {
-            let table = kafka
-                .tools()
+            let table = tools
                 .run(Tool::ConsumerGroups, &["--describe", "--group", input])
                 .await;
             if behind(&table) == vec![Some(0); PARTITIONS as usize] {
