@@ -37,6 +37,8 @@ pub struct BrokerConfig {
     pub data_directory: Option<PathBuf>,
     /// How long an append takes to be replicated: acks = all waits for it, and the high watermark lags by it (B-30, B-110).
     pub replication_delay: Duration,
+    /// How long Metadata still names the leader before, after [`BrokerCore::move_leader`](crate::BrokerCore::move_leader) (B-20).
+    pub metadata_delay: Duration,
     /// How long after PrepareX the markers are written (B-70).
     pub marker_delay: Duration,
     /// `transaction.partition.verification.enable` (B-82).
@@ -82,6 +84,7 @@ impl Default for BrokerConfig {
             storage: Storage::Memory,
             data_directory: None,
             replication_delay: Duration::ZERO,
+            metadata_delay: Duration::ZERO,
             marker_delay: Duration::ZERO,
             verification: Verification::Enabled,
             verification_retry: VerificationRetry::default(),

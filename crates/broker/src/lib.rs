@@ -30,3 +30,4 @@ pub use durable::{CorruptPiece, Recovery};
 pub use faults::{Rule, RuleId, Verdict};
 pub use messages::{RequestMessage, ResponseMessage};
 pub use server::{EmbeddedBroker, RuleGuard};
+pub use topics::DirectoryState;

@@ -2,6 +2,7 @@
 //!
 //! Every change of leadership goes through here, so that what the coordinators see (`ClusterView`) never disagrees with metadata.
 
+mod liveness;
 mod restart;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,8 @@ use crate::coordinator::interface::{
 };
 use crate::durable::FeatureState;
 use crate::partition::Partition;
+
+pub use liveness::DirectoryState;
 
 /// The longest topic name (B-16).
 const LONGEST_TOPIC_NAME: usize = 249;
@@ -251,31 +254,6 @@ impl Cluster {
         if let Some(shard) = shards.get_mut(number as usize) {
             shard.state = state;
         }
-    }
-
-    /// B-122: stops or starts a node; what a stopped node led goes to the next live replica.
-    pub(crate) fn set_node_state(&mut self, id: NodeId, state: NodeState) {
-        if let Some(node) = self.nodes.iter_mut().find(|node| node.id == id) {
-            node.state = state;
-        }
-        let live: Vec<NodeId> = self.live_nodes().map(|node| node.id).collect();
-        self.changed.extend(self.topics.keys().cloned());
-        for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
-            partition.in_sync = partition
-                .replicas
-                .iter()
-                .copied()
-                .filter(|node| live.contains(node))
-                .collect();
-            if partition.leader.is_none_or(|leader| !live.contains(&leader)) {
-                let next = partition.in_sync.first().copied();
-                if partition.leader != next {
-                    partition.lead_by(next);
-                }
-            }
-        }
-        self.refresh_shards(TRANSACTION_STATE_TOPIC);
-        self.refresh_shards(CONSUMER_OFFSETS_TOPIC);
     }
 
     /// Where a node can be reached from now on.

@@ -17,7 +17,7 @@ use crate::coordinator::interface::{CoordinatorKind, NodeState, ShardState, Tran
 use crate::durable::{self, CorruptPiece, Recovery};
 use crate::faults::{Rule, RuleId, Rules};
 use crate::inspect::{AbortedTransaction, Journal, JournalEntry, LoggedBatch, ProducerEntry, Watermarks};
-use crate::topics::{NewTopic, coordinator_topic};
+use crate::topics::{DirectoryState, NewTopic, coordinator_topic};
 
 mod connection;
 mod serve;
@@ -239,6 +239,7 @@ impl BrokerCore {
         leader: Option<NodeId>,
     ) -> Result<(), ErrorCode> {
         self.world.leaders_moved();
+        self.world.announce_later(partition);
         self.world.cluster.move_leader(partition, leader)
     }
 
@@ -280,6 +281,18 @@ impl BrokerCore {
                 self.unsolicited.push(BrokerAction::Close { connection: *id });
             }
         }
+    }
+
+    /// The directory fails in which `node` has these partitions, or works again: the node answers KAFKA_STORAGE_ERROR for them, and
+    /// what it led moves (B-37).
+    pub fn set_directory(
+        &mut self,
+        node: NodeId,
+        partitions: &[TopicPartition],
+        state: DirectoryState,
+    ) -> Result<(), ErrorCode> {
+        self.world.leaders_moved();
+        self.world.cluster.set_directory(node, partitions, state)
     }
 
     /// Sets the replicas in sync of a partition (B-29).

@@ -1,10 +1,11 @@
 //! What all nodes share, and what happens in it by itself: markers, replication, expiry.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::time::{Instant, Now};
-use kommit_protocol::units::{NodeId, TopicPartition};
+use kommit_protocol::units::{LeaderEpoch, NodeId, TopicPartition};
 
 use crate::config::BrokerConfig;
 use crate::coordinator::interface::{CONSUMER_OFFSETS_TOPIC, ClusterNode, MarkerWrite, NodeState};
@@ -21,6 +22,14 @@ const MARKER_RETRY: std::time::Duration = std::time::Duration::from_millis(20);
 /// Kafka replicates to three brokers where nobody says otherwise.
 const USUAL_REPLICATION: u16 = 3;
 
+/// What Metadata still says of a partition whose leader has moved (B-20).
+#[derive(Clone, Copy, Debug)]
+struct Outdated {
+    leader: (Option<NodeId>, LeaderEpoch),
+    /// None before the first turn behind the move.
+    until: Option<Instant>,
+}
+
 /// The shared half of the broker: everything but connections.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -34,6 +43,8 @@ pub(crate) struct World {
     last_ticket: u64,
     next_transaction_log: Option<TransactionLog>,
     lagging: BTreeSet<TopicPartition>,
+    /// Leaders that moved while Metadata still names the one before.
+    outdated: BTreeMap<TopicPartition, Outdated>,
     /// Partitions with batches that were not given away to be kept.
     grown: BTreeSet<TopicPartition>,
     changes: u64,
@@ -62,6 +73,7 @@ impl World {
             last_ticket: 0,
             next_transaction_log: None,
             lagging: BTreeSet::new(),
+            outdated: BTreeMap::new(),
             grown: BTreeSet::new(),
             changes: 0,
             coordinators_due: Instant::ORIGIN,
@@ -91,6 +103,34 @@ impl World {
     pub(crate) fn leaders_moved(&mut self) {
         self.expiry_due = Some(Instant::ORIGIN);
         self.note_change();
+    }
+
+    /// B-20: the leader is about to move; for a while Metadata says nothing of it.
+    pub(crate) fn announce_later(&mut self, partition: &TopicPartition) {
+        if self.config.metadata_delay.is_zero() {
+            return;
+        }
+        if let Ok(known) = self.cluster.partition(partition) {
+            let leader = (known.leader, known.leader_epoch);
+            let outdated = Outdated { leader, until: None };
+            self.outdated.insert(partition.clone(), outdated);
+        }
+    }
+
+    /// The leader that Metadata names, where it is not the present one.
+    pub(crate) fn announced_leader(
+        &self,
+        topic: &Arc<str>,
+        index: i32,
+    ) -> Option<(Option<NodeId>, LeaderEpoch)> {
+        let partition = TopicPartition::new(Arc::clone(topic), index);
+        self.outdated.get(&partition).map(|outdated| outdated.leader)
+    }
+
+    fn forget_outdated(&mut self, now: Instant) {
+        let delay = self.config.metadata_delay;
+        self.outdated
+            .retain(|_, outdated| *outdated.until.get_or_insert(now + delay) > now);
     }
 
     /// How many replicas a topic gets when nobody says.
@@ -176,6 +216,7 @@ impl World {
     /// Everything that is due.
     pub(crate) fn turn(&mut self, now: Now) {
         self.advance_replication(now.instant);
+        self.forget_outdated(now.instant);
         if let Some(log) = self.next_transaction_log.take() {
             self.coordinators.set_transaction_log(log, now);
             self.coordinators_moved(now);

@@ -83,10 +83,9 @@ pub(super) fn describe_producers(
             let legal = is_legal_name(&topic.name)
                 .then_some(())
                 .ok_or(ErrorCode::InvalidTopicException);
-            let led = legal.and(found).and_then(|partition| match partition.leader {
-                Some(leader) if leader == context.node => Ok(partition),
-                _ => Err(ErrorCode::NotLeaderOrFollower),
-            });
+            let led = legal
+                .and(found)
+                .and_then(|partition| partition.check_served_by(context.node).map(|()| partition));
             DescribeProducersResponsePartition {
                 partition_index: *index,
                 error_code: led.err().unwrap_or_default(),

@@ -259,9 +259,7 @@ impl<'a> Reading<'a> {
 
 /// Whether `node` leads the partition, in the epoch that the client knows.
 pub(super) fn check_leader(partition: &Partition, node: NodeId, known: LeaderEpoch) -> Result<(), ErrorCode> {
-    if partition.leader != Some(node) {
-        return Err(ErrorCode::NotLeaderOrFollower);
-    }
+    partition.check_served_by(node)?;
     match known.0 {
         ..0 => Ok(()),
         known if known < partition.leader_epoch.0 => Err(ErrorCode::FencedLeaderEpoch),

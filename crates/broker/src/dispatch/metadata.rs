@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::*;
-use kommit_protocol::units::{LeaderEpoch, NodeId, PartitionId, TopicId};
+use kommit_protocol::units::{NodeId, PartitionId, TopicId};
 
 use super::Context;
 use super::cluster::CLUSTER_OPERATIONS;
@@ -202,7 +202,7 @@ fn described(world: &World, topic: &Topic) -> MetadataResponseTopic {
         .partitions
         .iter()
         .zip(0..)
-        .map(|(partition, index)| described_partition(world, partition, index));
+        .map(|(partition, index)| described_partition(world, topic, partition, index));
     MetadataResponseTopic {
         error_code: ErrorCode::None,
         name: Some(topic.name.to_string()),
@@ -213,19 +213,27 @@ fn described(world: &World, topic: &Topic) -> MetadataResponseTopic {
     }
 }
 
-/// B-18: a partition without leader keeps its epoch.
-fn described_partition(world: &World, partition: &Partition, index: i32) -> MetadataResponsePartition {
+/// B-18: a partition without leader keeps its epoch. B-20: for a while, the leader may be the one before.
+fn described_partition(
+    world: &World,
+    topic: &Topic,
+    partition: &Partition,
+    index: i32,
+) -> MetadataResponsePartition {
+    let (leader, leader_epoch) = world
+        .announced_leader(&topic.name, index)
+        .unwrap_or((partition.leader, partition.leader_epoch));
     let view = world.cluster.view();
-    let is_offline = |node: &NodeId| view.live_node(*node).is_none();
+    let is_offline = |node: &NodeId| view.live_node(*node).is_none() || partition.failed_on.contains(node);
     MetadataResponsePartition {
-        error_code: if partition.leader.is_some() {
+        error_code: if leader.is_some() {
             ErrorCode::None
         } else {
             ErrorCode::LeaderNotAvailable
         },
         partition_index: PartitionId(index),
-        leader_id: partition.leader.unwrap_or(NodeId(-1)),
-        leader_epoch: LeaderEpoch(partition.leader_epoch.0),
+        leader_id: leader.unwrap_or(NodeId(-1)),
+        leader_epoch,
         replica_nodes: partition.replicas.clone(),
         isr_nodes: partition.in_sync.clone(),
         offline_replicas: partition.replicas.iter().copied().filter(is_offline).collect(),

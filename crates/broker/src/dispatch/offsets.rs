@@ -156,9 +156,8 @@ fn delete_before(
         return Err(ErrorCode::InvalidTopicException);
     }
     let partition = named(topic, wanted.partition_index.0);
-    if world.cluster.partition(&partition)?.leader != Some(context.node) {
-        return Err(ErrorCode::NotLeaderOrFollower);
-    }
+    let found = world.cluster.partition(&partition)?;
+    found.check_served_by(context.node)?;
     let before = match wanted.offset {
         -1 => None,
         ..-1 => return Err(ErrorCode::OffsetOutOfRange),

@@ -172,10 +172,7 @@ impl PendingProduce {
         let stage = allowed
             .and(topic)
             .and_then(|topic| topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition))
-            .and_then(|found| match found.leader {
-                Some(leader) if leader == self.node => Ok(()),
-                _ => Err(ErrorCode::NotLeaderOrFollower),
-            })
+            .and_then(|found| found.check_served_by(self.node))
             .and_then(|()| match is_internal(full_name) && !self.is_admin {
                 true => Err(ErrorCode::InvalidTopicException),
                 false => Ok(()),
@@ -285,9 +282,7 @@ fn append_batch(
     let topic = world.cluster.topic_mut(&name.topic).ok_or_else(unknown)?;
     let config = topic.config.clone();
     let partition = topic.partition_mut(name.partition.0).ok_or_else(unknown)?;
-    if partition.leader != Some(node) {
-        return Err(Refusal::hidden(ErrorCode::NotLeaderOrFollower));
-    }
+    partition.check_served_by(node).map_err(Refusal::hidden)?;
     if acks == -1 && !partition.has_enough_in_sync(&config) {
         return Err(Refusal::hidden(ErrorCode::NotEnoughReplicas));
     }

@@ -2,6 +2,7 @@
 //!
 //! Every append comes through [`Partition::append`] or [`Partition::append_marker`]. Nothing here knows connections or requests.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -64,6 +65,8 @@ pub(crate) struct Partition {
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) replicas: Vec<NodeId>,
     pub(crate) in_sync: Vec<NodeId>,
+    /// Nodes whose directory with this partition has failed (B-37).
+    pub(crate) failed_on: BTreeSet<NodeId>,
     log: Log,
     producers: Producers,
     verifications: Verifications,
@@ -78,6 +81,7 @@ impl Partition {
             leader_epoch: LeaderEpoch(0),
             in_sync: replicas.clone(),
             replicas,
+            failed_on: BTreeSet::new(),
             log: Log::default(),
             producers: Producers::default(),
             verifications: Verifications::default(),
@@ -94,6 +98,17 @@ impl Partition {
         }
         self.producers = Producers::of(self.log.batches());
         self.verifications.clear();
+    }
+
+    /// B-27, B-37: whether `node` may serve the partition. A failed disk is told first, whoever leads.
+    pub(crate) fn check_served_by(&self, node: NodeId) -> Result<(), ErrorCode> {
+        if self.failed_on.contains(&node) {
+            return Err(ErrorCode::KafkaStorageError);
+        }
+        if self.leader != Some(node) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        Ok(())
     }
 
     /// B-75, B-76: whether the coordinator must be asked about the batch, and the guard that ties its answer to now.

@@ -4,6 +4,7 @@ mod connections;
 mod denials;
 mod directories;
 mod discarding;
+mod failover;
 mod faults;
 mod fetch;
 mod idempotence;
