@@ -522,6 +522,7 @@ fn parts(config: &ProducerConfig, clock: &dyn Clock) -> Parts {
             retry_backoff,
             on_gap: config.on_gap,
             fencing: config.fencing,
+            partition_verification: config.partition_verification,
         }),
         bootstrap: config.bootstrap_servers.clone(),
     }

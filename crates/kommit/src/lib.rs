@@ -33,7 +33,8 @@ pub use kommit_protocol::error_code::ErrorCode;
 pub use kommit_protocol::units::{Offset, PartitionId, TopicPartition};
 pub use kommit_sender::{Clock, SenderGone as ProducerClosed, SystemClock};
 pub use kommit_txn_manager::{
-    ConsumerGroupMetadata, Fencing, OffsetAndMetadata, OnGap, TransactionError, TransactionFate,
+    ConsumerGroupMetadata, Fencing, OffsetAndMetadata, OnGap, PartitionVerification, TransactionError,
+    TransactionFate,
 };
 pub use metrics::{Metrics, MetricsSnapshot};
 pub use producer::Producer;

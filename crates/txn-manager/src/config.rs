@@ -18,6 +18,8 @@ pub struct TransactionConfig {
     pub on_gap: OnGap,
     /// When the epoch is renewed under transaction version 1 (R6).
     pub fencing: Fencing,
+    /// Whether the brokers verify partitions under transaction version 1 (H03).
+    pub partition_verification: PartitionVerification,
 }
 
 /// What an idempotent-only producer does behind a record that may or may not be in the log (H07).
@@ -40,6 +42,17 @@ pub enum Fencing {
     EveryTransaction,
 }
 
+/// Whether the brokers check that a partition is in a transaction before they append to it (`transaction.partition.verification.enable`, since
+/// Kafka 3.6). No answer of theirs proves it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PartitionVerification {
+    /// Under transaction version 1 an abort over a batch that may still be on its way takes the transactional id over, and ends the producer.
+    #[default]
+    NotProven,
+    /// They do, all of them: a late batch is refused, and the producer goes on.
+    Enabled,
+}
+
 impl TransactionConfig {
     /// An idempotent-only producer with Kafka's defaults.
     pub fn idempotent() -> Self {
@@ -52,6 +65,7 @@ impl TransactionConfig {
             },
             on_gap: OnGap::Stop,
             fencing: Fencing::WhenUnanswered,
+            partition_verification: PartitionVerification::NotProven,
         }
     }
 

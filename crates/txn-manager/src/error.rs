@@ -155,6 +155,16 @@ pub enum TransactionError {
         /// What the coordinator said.
         reason: Arc<str>,
     },
+    /// A transaction was aborted by a new identity, because a batch of it may arrive behind the abort (H03). Fatal.
+    #[error(
+        "{who}: the transaction is aborted. A record of it may still be on its way, and brokers that do not verify partitions would take \
+         it, so the transactional.id got a new epoch, with which this producer ends. Build a new one. If all brokers run Kafka 3.6 or \
+         newer with transaction.partition.verification.enable, set brokers_verify_partitions = true"
+    )]
+    TakenOver {
+        /// The producer, for the text.
+        who: Arc<str>,
+    },
     /// The connection to the coordinator could not be authenticated. Fatal.
     #[error("{who}: authentication failed: {reason}. Correct the credentials and build a new producer")]
     AuthenticationFailed {
@@ -200,6 +210,7 @@ impl TransactionError {
             | Self::BrokenAnswer { .. }
             | Self::AuthenticationFailed { .. }
             | Self::IllegalState(_)
+            | Self::TakenOver { .. }
             | Self::Closed { .. } => None,
         }
     }

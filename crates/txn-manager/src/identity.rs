@@ -11,12 +11,12 @@ use kommit_protocol::messages::InitProducerIdRequest;
 use kommit_protocol::units::{Identity, PartitionIndex, ProducerEpoch, ProducerId, TopicPartition};
 use tracing::{info, warn};
 
-use crate::config::Fencing;
+use crate::config::{Fencing, PartitionVerification};
 use crate::coordinators::EpochBumpSupport;
 use crate::error::TransactionError;
 use crate::manager::TransactionManager;
 use crate::outcome::Outcome;
-use crate::requests::{IdentityPurpose, RequestBody, Work};
+use crate::requests::{IdentityPurpose, RequestBody, TransactionalRequest, Work};
 use crate::state::{Event, State};
 use crate::transaction::{Answers, Started};
 use crate::version::{Flavour, Takeover};
@@ -185,6 +185,14 @@ impl TransactionManager {
                 (ProducerId::NONE, ProducerEpoch::NONE)
             }
         };
+        let body = self.identity_request(producer_id, producer_epoch);
+        self.enqueue(body, Work::Identity(purpose));
+        if purpose == IdentityPurpose::First {
+            self.queue.delay_first_identity(self.identity_refusals);
+        }
+    }
+
+    fn identity_request(&self, producer_id: ProducerId, producer_epoch: ProducerEpoch) -> RequestBody {
         let transaction_timeout_ms = match self.config.transactional_id {
             Some(_) => i32::try_from(self.config.transaction_timeout.as_millis()).unwrap_or(i32::MAX),
             None => i32::MAX,
@@ -194,16 +202,31 @@ impl TransactionManager {
             .transactional_id
             .as_ref()
             .map(|id| id.as_ref().to_owned());
-        let body = InitProducerIdRequest {
+        RequestBody::InitProducerId(InitProducerIdRequest {
             transactional_id,
             transaction_timeout_ms,
             producer_id,
             producer_epoch,
-        };
-        self.enqueue(RequestBody::InitProducerId(body), Work::Identity(purpose));
-        if purpose == IdentityPurpose::First {
-            self.queue.delay_first_identity(self.identity_refusals);
+        })
+    }
+
+    /// H03: where nothing proves that the brokers refuse a batch that arrives behind the abort marker, the marker gets an epoch that such a
+    /// batch does not have. The call ignores newer instances (H22), so this one ends with it.
+    pub(crate) fn take_over_if_due(&self, request: &mut TransactionalRequest) {
+        let is_late_batch_possible = self.state.transaction().is_some_and(|transaction| {
+            transaction.flavour == Flavour::V1 && transaction.may_have_batch_on_its_way()
+        });
+        if !is_late_batch_possible
+            || self.config.partition_verification == PartitionVerification::Enabled
+            || matches!(request.work, Work::TakeOver)
+        {
+            return;
         }
+        warn!(
+            "a batch may arrive behind the abort: the transactional id is taken over, and this producer ends"
+        );
+        request.body = self.identity_request(ProducerId::NONE, ProducerEpoch::NONE);
+        request.work = Work::TakeOver;
     }
 
     /// Why a transaction may not be followed by another one under the same epoch.

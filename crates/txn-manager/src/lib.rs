@@ -11,7 +11,7 @@
 //! offsets inside a transaction).
 //!
 //! Left out: two-phase commit (the state PREPARED_TRANSACTION, T-27). No request of the baseline carries it, so it could only be
-//! reached by a caller that no broker supports. Also left out: takeover aborts for brokers without partition verification (H03).
+//! reached by a caller that no broker supports.
 
 mod batch;
 mod commands;
@@ -35,7 +35,7 @@ mod transaction;
 mod version;
 
 pub use batch::{BatchFailure, BatchId, FailureReason, Fate, Retry, Stamp, Transactional};
-pub use config::{Fencing, OnGap, TransactionConfig};
+pub use config::{Fencing, OnGap, PartitionVerification, TransactionConfig};
 pub use coordinators::{CoordinatorNode, CoordinatorType, EpochBumpSupport};
 pub use error::{CommandError, Rejection, TransactionError};
 #[doc(hidden)]

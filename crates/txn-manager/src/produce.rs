@@ -16,7 +16,7 @@ use crate::manager::TransactionManager;
 use crate::outcome::TransactionFate;
 use crate::sequences::Order;
 use crate::state::State;
-use crate::transaction::Answers;
+use crate::transaction::{Answers, BatchFates};
 use crate::version::Flavour;
 
 /// What a failed batch does to the producer (T-83, E-7).
@@ -121,6 +121,9 @@ impl TransactionManager {
     /// T-81 … T-83: a stamped batch failed for good. `mark_unresolved` is the owner's to call (S-44).
     pub fn batch_failed(&mut self, batch: &BatchId, failure: &BatchFailure) {
         self.sequences.failed(batch, failure.fate);
+        if let (Fate::MayBeWritten, Some(transaction)) = (failure.fate, self.state.transaction_mut()) {
+            transaction.batches = BatchFates::SomeUnknown;
+        }
         if !self.is_transactional() {
             self.stop_behind(batch, failure);
             self.bump_behind_failure(batch, failure);

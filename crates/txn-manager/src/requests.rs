@@ -137,12 +137,23 @@ pub enum Batches {
 /// What a request does for the manager, beside what travels.
 #[derive(Debug)]
 pub(crate) enum Work {
-    Coordinator { of: CoordinatorType, key: String },
+    Coordinator {
+        of: CoordinatorType,
+        key: String,
+    },
     Identity(IdentityPurpose),
     Partitions(Vec<PartitionIndex>),
     AddOffsets(OffsetCommit),
-    CommitOffsets { commit: OffsetCommit, flavour: Flavour },
-    End { decision: Decision, flavour: Flavour },
+    CommitOffsets {
+        commit: OffsetCommit,
+        flavour: Flavour,
+    },
+    End {
+        decision: Decision,
+        flavour: Flavour,
+    },
+    /// H03: an abort by a new identity, with which this producer ends.
+    TakeOver,
     Describe(Doubt),
 }
 
@@ -223,7 +234,11 @@ impl TransactionalRequest {
             | Work::CommitOffsets {
                 flavour: Flavour::V2, ..
             } => None,
-            Work::Coordinator { .. } | Work::Identity(_) | Work::AddOffsets(_) | Work::Describe(_) => None,
+            Work::Coordinator { .. }
+            | Work::Identity(_)
+            | Work::AddOffsets(_)
+            | Work::TakeOver
+            | Work::Describe(_) => None,
         }
     }
 
@@ -242,6 +257,7 @@ impl TransactionalRequest {
             | Work::Partitions(_)
             | Work::AddOffsets(_)
             | Work::End { .. }
+            | Work::TakeOver
             | Work::Describe(_) => None,
         }
     }
@@ -274,6 +290,7 @@ impl TransactionalRequest {
             | Work::Identity(_)
             | Work::Partitions(_)
             | Work::End { .. }
+            | Work::TakeOver
             | Work::Describe(_) => None,
         }
     }
@@ -281,6 +298,7 @@ impl TransactionalRequest {
     pub(crate) fn decision(&self) -> Option<Decision> {
         match &self.work {
             Work::End { decision, .. } => Some(*decision),
+            Work::TakeOver => Some(Decision::Abort),
             _ => None,
         }
     }
@@ -289,7 +307,9 @@ impl TransactionalRequest {
     /// that only an answer tells the truth, and an outage passes.
     pub(crate) fn outlasts_outages(&self) -> bool {
         match &self.work {
-            Work::End { .. } | Work::Identity(IdentityPurpose::Bump) | Work::Describe(_) => true,
+            Work::End { .. } | Work::TakeOver | Work::Identity(IdentityPurpose::Bump) | Work::Describe(_) => {
+                true
+            }
             Work::Partitions(_)
             | Work::AddOffsets(_)
             | Work::CommitOffsets { .. }
@@ -313,7 +333,7 @@ impl TransactionalRequest {
             Work::Coordinator { .. } => Priority::Coordinator,
             Work::Identity(IdentityPurpose::First) => Priority::FirstIdentity,
             Work::Partitions(_) | Work::AddOffsets(_) | Work::CommitOffsets { .. } => Priority::Addition,
-            Work::End { .. } | Work::Describe(_) => Priority::End,
+            Work::End { .. } | Work::TakeOver | Work::Describe(_) => Priority::End,
             Work::Identity(IdentityPurpose::Bump) => Priority::Bump,
         }
     }

@@ -42,6 +42,9 @@ impl TransactionManager {
                 self.finish(decided(decision));
                 continue;
             }
+            if request.decision() == Some(Decision::Abort) {
+                self.take_over_if_due(&mut request);
+            }
             request.first_taken.get_or_insert(now);
             if let Work::CommitOffsets { commit, .. } = &mut request.work
                 && commit.asks_again(now)
@@ -73,7 +76,11 @@ impl TransactionManager {
                 Work::Partitions(_) | Work::AddOffsets(_) | Work::CommitOffsets { .. } => {
                     self.fail_request_abortably(&request, error);
                 }
-                Work::End { .. } | Work::Identity(_) | Work::Coordinator { .. } | Work::Describe(_) => {
+                Work::End { .. }
+                | Work::TakeOver
+                | Work::Identity(_)
+                | Work::Coordinator { .. }
+                | Work::Describe(_) => {
                     self.fail_request_fatally(&request, error);
                 }
             }

@@ -16,6 +16,8 @@ pub(crate) struct Transaction {
     pub(crate) started: Started,
     /// R6: whether some request of this transaction went unanswered.
     pub(crate) answers: Answers,
+    /// H03: whether some batch of this transaction came to its end without being known as written or not.
+    pub(crate) batches: BatchFates,
     pub(crate) commit: CommitAttempts,
     memberships: Vec<Membership>,
     new: Vec<PartitionIndex>,
@@ -40,6 +42,15 @@ pub(crate) enum Answers {
     Complete,
     /// A copy of some request may still be on its way.
     SomeMissing,
+}
+
+/// H03: what is known of the batches that came to their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BatchFates {
+    /// Each was written, or was not.
+    Known,
+    /// At least one may have been written, or may be still.
+    SomeUnknown,
 }
 
 /// R7, R8: what is known of the EndTxn(commit) attempts that were finished.
@@ -67,6 +78,7 @@ impl Transaction {
             flavour,
             started: Started::No,
             answers: Answers::Complete,
+            batches: BatchFates::Known,
             commit: CommitAttempts::NoneApplied,
             memberships: Vec::new(),
             new: Vec::new(),
@@ -158,6 +170,11 @@ impl Transaction {
         if self.started == Started::No {
             self.started = Started::Unknown;
         }
+    }
+
+    /// H03: whether a batch may still arrive when this transaction has been aborted.
+    pub(crate) fn may_have_batch_on_its_way(&self) -> bool {
+        self.batches == BatchFates::SomeUnknown && self.answers == Answers::SomeMissing
     }
 
     fn pending(&self) -> impl Iterator<Item = PartitionIndex> {

@@ -7,7 +7,7 @@ use kommit_accumulator::{AccumulatorConfig, Compression, StickyChoice};
 use kommit_network::{Acks, NetworkConfig};
 use kommit_protocol::backoff::Backoff;
 use kommit_sender::{Order, SenderConfig};
-use kommit_txn_manager::{Fencing, OnGap, TransactionConfig};
+use kommit_txn_manager::{Fencing, OnGap, PartitionVerification, TransactionConfig};
 
 /// What a scene can choose.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Settings {
     pub on_gap: OnGap,
     /// When the epoch is renewed under transaction version 1.
     pub fencing: Fencing,
+    /// Whether the producer takes for granted that brokers verify partitions; those of a world do unless told otherwise.
+    pub partition_verification: PartitionVerification,
     /// `retry.backoff.ms` and its maximum.
     pub retry_backoff: Backoff,
 }
@@ -58,6 +60,7 @@ impl Default for Settings {
             transaction_timeout: Duration::from_secs(60),
             on_gap: OnGap::Stop,
             fencing: Fencing::WhenUnanswered,
+            partition_verification: PartitionVerification::Enabled,
             retry_backoff: Backoff {
                 initial: Duration::from_millis(100),
                 max: Duration::from_secs(1),
@@ -116,6 +119,7 @@ impl Settings {
             retry_backoff: self.retry_backoff,
             on_gap: self.on_gap,
             fencing: self.fencing,
+            partition_verification: self.partition_verification,
         }
     }
 }

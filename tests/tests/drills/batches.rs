@@ -1,10 +1,12 @@
 //! What becomes of records: H03, H07 … H11, H13, H20, H26 … H28.
 
 use kommit_broker::Verdict;
+use kommit_broker::config::Verification;
 use kommit_protocol::api::ApiKey::{AddPartitionsToTxn, EndTxn, Metadata, Produce};
 use kommit_protocol::error_code::ErrorCode;
 use kommit_tests::world::fault::{answer, delay, deliver_late, drop_request, serve_then_answer};
-use kommit_tests::world::{Fault, RecordOutcome, Sending, World, aborted, committed};
+use kommit_tests::world::{CallOutcome, Fault, RecordOutcome, Sending, World, aborted, committed};
+use kommit_txn_manager::{PartitionVerification, TransactionFate};
 
 use crate::{MILLI, SECOND, commits, with_both_versions};
 
@@ -48,6 +50,57 @@ pub(crate) fn late_produce_after_abort() {
         assert_eq!(world.committed("orders", 0), ["a", "b"]);
         world.audit();
     });
+}
+
+/// A version 1 transaction is aborted while a batch of it is still on its way to brokers that do not verify partitions.
+fn abort_over_a_late_batch(verification: PartitionVerification) -> (World, CallOutcome) {
+    let world = World::seeded(31)
+        .topic("orders", 1)
+        .transaction_version(1)
+        .set(|settings| {
+            settings.request_timeout = 2 * SECOND;
+            settings.delivery_timeout = 5 * SECOND;
+            settings.partition_verification = verification;
+        });
+    world.configure(|config| config.verification = Verification::Disabled);
+    let producer = world.transactional("t-1");
+    commits(&world, &producer, "a");
+    producer.begin();
+    world.rule(deliver_late(Produce, 30 * SECOND).once());
+    world.rule(drop_request(Produce));
+    let late = producer.send("orders", 0, "late");
+    world.run_for(10 * SECOND);
+    assert!(late.outcome().error().may_be_written());
+    world.release(Produce);
+    let abort = producer.abort();
+    world.run();
+    (world, abort.outcome())
+}
+
+/// H03: brokers may not verify partitions. The abort has an epoch of its own, which keeps the batch out, and the producer ends with it.
+#[test]
+pub(crate) fn late_produce_without_verification() {
+    let (world, abort) = abort_over_a_late_batch(PartitionVerification::NotProven);
+    let is_dead = matches!(abort, CallOutcome::Dead(_, TransactionFate::NotCommitted));
+    assert!(is_dead, "{abort:?}");
+    let next = world.transactional("t-1");
+    next.begin();
+    next.send("orders", 0, "b");
+    world.run_for(30 * SECOND);
+    let commit = next.commit();
+    world.run();
+    assert_eq!(commit.outcome(), committed());
+    assert_eq!(world.committed("orders", 0), ["a", "b"]);
+    world.audit();
+}
+
+/// H03: told wrongly that the brokers verify, the producer goes on, and the batch comes into the log behind the abort.
+#[test]
+fn a_plain_abort_lets_the_late_batch_in() {
+    let (world, abort) = abort_over_a_late_batch(PartitionVerification::Enabled);
+    assert_eq!(abort, aborted());
+    world.run_for(30 * SECOND);
+    assert_eq!(world.log("orders", 0), ["a", "late"]);
 }
 
 /// H07: a record expires without an answer. Later records of its partition must not follow until the application has taken note of the gap.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use kommit::{
-    Delivery, Producer, ProducerConfig, Record, RecordMetadata, SendError, Transaction, TransactionalProducer,
+    Delivery, PartitionVerification, Producer, ProducerConfig, Record, RecordMetadata, SendError,
+    Transaction, TransactionalProducer,
 };
 use kommit_tests::kafka::{Reading, RealKafka};
 
@@ -15,6 +16,7 @@ pub(crate) fn transactional(bootstrap_servers: String, id: &str) -> kommit::Prod
     ProducerConfig::builder()
         .bootstrap_servers(bootstrap_servers)
         .transactional_id(id)
+        .partition_verification(PartitionVerification::Enabled)
         .max_block(FOREVER)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kommit_accumulator::Partitioner;
-use kommit_txn_manager::{Fencing, OnGap};
+use kommit_txn_manager::{Fencing, OnGap, PartitionVerification};
 
 use super::keys::Key;
 use super::{ConfigError, ProducerConfig, environment, parse, properties};
@@ -68,6 +68,14 @@ impl ProducerBuilder {
     pub fn fencing(self, fencing: Fencing) -> Self {
         let every = fencing == Fencing::EveryTransaction;
         self.set(Key::FenceEveryTransaction.name(), every.to_string())
+    }
+
+    /// Sets `brokers_verify_partitions`: whether all brokers check that a partition is in a transaction before they append to it, as Kafka 3.6 and newer do
+    /// unless told otherwise. By default that is not taken for granted.
+    #[must_use]
+    pub fn partition_verification(self, verification: PartitionVerification) -> Self {
+        let enabled = verification == PartitionVerification::Enabled;
+        self.set(Key::BrokersVerifyPartitions.name(), enabled.to_string())
     }
 
     /// Sets `transaction.timeout.ms`.

@@ -78,6 +78,7 @@ pub(super) enum Key {
     TransactionalId,
     TransactionTimeout,
     FenceEveryTransaction,
+    BrokersVerifyPartitions,
     TwoPhaseCommit,
     CompressionType,
     GzipLevel,

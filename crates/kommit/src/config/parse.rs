@@ -7,7 +7,7 @@ use std::time::Duration;
 use kommit_accumulator::{Partitioner, Partitioning, StickyChoice};
 use kommit_network::{BrokerAddress, RecoveryStrategy};
 use kommit_protocol::batch::Compression;
-use kommit_txn_manager::{Fencing, OnGap};
+use kommit_txn_manager::{Fencing, OnGap, PartitionVerification};
 
 use super::given::Given;
 use super::keys::Key;
@@ -71,6 +71,7 @@ fn values(
         metadata_recovery: metadata_recovery(given)?,
         on_gap: on_gap(given)?,
         fencing: fencing(given)?,
+        partition_verification: partition_verification(given)?,
         warnings: Vec::new(),
     })
 }
@@ -121,6 +122,15 @@ fn fencing(given: &Given<'_>) -> Result<Fencing, ConfigError> {
         Ok(Fencing::EveryTransaction)
     } else {
         Ok(Fencing::WhenUnanswered)
+    }
+}
+
+/// H03.
+fn partition_verification(given: &Given<'_>) -> Result<PartitionVerification, ConfigError> {
+    if given.switch(Key::BrokersVerifyPartitions)? {
+        Ok(PartitionVerification::Enabled)
+    } else {
+        Ok(PartitionVerification::NotProven)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kommit_accumulator::{Partitioning, StickyChoice};
 use kommit_network::{BrokerAddress, RecoveryStrategy};
-use kommit_txn_manager::{Fencing, OnGap};
+use kommit_txn_manager::{Fencing, OnGap, PartitionVerification};
 
 use super::{ConfigError, ConfigWarning, ProducerBuilder};
 
@@ -98,6 +98,8 @@ pub struct ProducerConfig {
     pub on_gap: OnGap,
     /// `fence_every_transaction`, which Kafka does not have: when a transactional producer renews its epoch on clusters of transaction version 1.
     pub fencing: Fencing,
+    /// `brokers_verify_partitions`, which Kafka does not have: whether a batch that arrives behind the abort of its transaction is known to be refused.
+    pub partition_verification: PartitionVerification,
     /// What was accepted although it has no effect here, or another one than its text says. It was logged as well.
     pub warnings: Vec<ConfigWarning>,
 }

@@ -1,7 +1,7 @@
 //! Records that fail inside a transaction: the commit is refused, the abort works, and the next transaction is as good as new.
 
-use kommit::{CommitError, Record, TopicPartition, TransactionFate, TransactionalProducer};
-use kommit_broker::{Rule, Verdict};
+use kommit::{AbortError, CommitError, Record, TopicPartition, TransactionFate, TransactionalProducer};
+use kommit_broker::{Rule, TransactionVersion, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 
@@ -91,7 +91,11 @@ async fn an_expired_record_forbids_the_commit() {
     for version in VERSIONS {
         let stage = Stage::with_version(version).await;
         let rule = stage.broker.rule(Rule::on(ApiKey::Produce, Verdict::DropRequest));
-        let keys = [("request.timeout.ms", "500"), ("delivery.timeout.ms", "1000")];
+        let keys = [
+            ("request.timeout.ms", "500"),
+            ("delivery.timeout.ms", "1000"),
+            ("brokers_verify_partitions", "true"),
+        ];
         let mut producer = stage.transactional("t", &keys).await;
         let transaction = producer.begin().await.expect("idle");
         let delivery = transaction.send(record("expires")).await.expect("room");
@@ -102,6 +106,32 @@ async fn an_expired_record_forbids_the_commit() {
         match error {
             CommitError::MustAbort(must_abort) => must_abort.abort().await.expect("aborted"),
             other => panic!("only an abort is left: {other}"),
+        }
+        commits_again(&stage, &mut producer).await;
+    }
+}
+
+/// H03: with version 1, an abort over a record that may still be on its way ends the producer, unless the brokers are known to verify.
+#[tokio::test]
+async fn an_abort_over_a_record_on_its_way_ends_a_version_1_producer() {
+    for version in VERSIONS {
+        let stage = Stage::with_version(version).await;
+        let rule = stage.broker.rule(Rule::on(ApiKey::Produce, Verdict::DropRequest));
+        let keys = [("request.timeout.ms", "500"), ("delivery.timeout.ms", "1000")];
+        let mut producer = stage.transactional("t", &keys).await;
+        let transaction = producer.begin().await.expect("idle");
+        let delivery = transaction.send(record("on its way")).await.expect("room");
+        delivery.await.expect_err("nobody answered");
+        rule.remove();
+        match transaction.abort().await {
+            Ok(()) => assert_eq!(version, TransactionVersion::V2),
+            Err(AbortError::Dead(dead)) => {
+                assert_eq!(version, TransactionVersion::V1);
+                assert_eq!(dead.transaction(), TransactionFate::NotCommitted);
+                assert!(dead.to_string().contains("brokers_verify_partitions"), "{dead}");
+                producer = stage.transactional("t", &keys).await;
+            }
+            Err(other) => panic!("{other}"),
         }
         commits_again(&stage, &mut producer).await;
     }

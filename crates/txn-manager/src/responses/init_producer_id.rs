@@ -50,13 +50,26 @@ impl TransactionManager {
     ) {
         let code = body.error_code;
         match identity_action(code) {
+            IdentityAction::Adopt if matches!(request.work, Work::TakeOver) => {
+                let error = TransactionError::TakenOver { who: self.who() };
+                self.fail_request_fatally(&request, error);
+            }
             IdentityAction::Adopt => self.identity_given(&request, body),
             IdentityAction::FindCoordinator => self.look_up_and_repeat(request, code),
             IdentityAction::Repeat => {
-                let bump = matches!(request.work, Work::Identity(IdentityPurpose::Bump));
-                let markers = bump && code == ErrorCode::ConcurrentTransactions;
+                let follows_an_end = matches!(
+                    request.work,
+                    Work::Identity(IdentityPurpose::Bump) | Work::TakeOver
+                );
+                let markers = follows_an_end && code == ErrorCode::ConcurrentTransactions;
                 request.pause = if markers { Pause::Markers } else { Pause::Usual };
                 self.repeat_refused(request, code);
+            }
+            IdentityAction::Unauthorized | IdentityAction::Abort
+                if matches!(request.work, Work::TakeOver) =>
+            {
+                let error = self.fatal_refusal(&request, code);
+                self.fail_request_fatally(&request, error);
             }
             IdentityAction::Unauthorized => {
                 self.identity_refusals = self.identity_refusals.saturating_add(1);

@@ -111,7 +111,8 @@ impl TransactionManager {
             Work::End {
                 decision: Decision::Abort,
                 ..
-            } => {}
+            }
+            | Work::TakeOver => {}
         }
         transaction.answers = Answers::SomeMissing;
     }

@@ -190,10 +190,12 @@ impl State {
                     breaches.push(format!("R10: two versions in transaction {transaction} of {who}"));
                 }
             }
-            let fresh = frames
+            // H03: as the last act of a dying instance it may, and nothing of the transaction protocol follows.
+            let acts = frames
                 .iter()
-                .filter(|it| it.api == ApiKey::InitProducerId && it.summary == "new" && it.transactions > 0);
-            if fresh.count() > 0 {
+                .filter(|it| is_part(it.api) || it.api == ApiKey::InitProducerId);
+            let lives_on = acts.skip_while(|it| !is_takeover(it)).any(|it| !is_takeover(it));
+            if lives_on {
                 breaches.push(format!("R9: {who} took its own identity over"));
             }
         }
@@ -312,6 +314,11 @@ impl State {
             }
         }
     }
+}
+
+/// Whether a producer that has had transactions asks for a new identity.
+fn is_takeover(frame: &SentFrame) -> bool {
+    frame.api == ApiKey::InitProducerId && frame.summary == "new" && frame.transactions > 0
 }
 
 fn is_part(api: ApiKey) -> bool {

@@ -92,6 +92,9 @@ pub(super) const TABLE: &[Row] = &[
         "when the coordinator aborts a transaction that nobody ended; at most the broker's `transaction.max.timeout.ms`", "0 and less are refused here, not at the first request"),
     row(K::FenceEveryTransaction, "fence_every_transaction", Switch { default: false },
         "on clusters of transaction version 1: a new epoch behind every transaction, not only behind one in which a request went unanswered", "not in Kafka, which goes on at the same epoch"),
+    row(K::BrokersVerifyPartitions, "brokers_verify_partitions", Switch { default: false },
+        "on clusters of transaction version 1: whether all brokers verify partitions (Kafka 3.6 and newer, unless switched off). If not, an abort over a record \
+         that may still be on its way ends the producer", "not in Kafka, which takes it for granted"),
     row(K::TwoPhaseCommit, "transaction.two.phase.commit.enable", Switch { default: false },
         "nothing", "`true` is refused: two-phase commit is not there yet"),
     row(K::CompressionType, "compression.type", one_of("none", &["none", "gzip", "snappy", "lz4", "zstd"], Exact),

@@ -346,6 +346,21 @@ fn a_key_without_effect_is_warned_of() {
     assert!(warned(&[("enable.metrics.push", "false")]).is_empty());
 }
 
+/// H03: that brokers verify partitions is not taken for granted.
+#[test]
+fn partition_verification_has_to_be_told() {
+    use crate::PartitionVerification::{Enabled, NotProven};
+    assert_eq!(valid(&[]).partition_verification, NotProven);
+    let told = valid(&[("brokers_verify_partitions", "true")]);
+    assert_eq!(told.partition_verification, Enabled);
+    let set = ProducerConfig::builder()
+        .bootstrap_servers("localhost:9092")
+        .partition_verification(Enabled)
+        .build()
+        .expect("valid");
+    assert_eq!(set.partition_verification, Enabled);
+}
+
 /// H07, H01, R6: the two keys that Kafka does not have, by text and by setter; the careful choice where it costs nothing.
 #[test]
 fn gaps_stop_and_epochs_are_kept_unless_told_otherwise() {
