@@ -94,7 +94,7 @@ impl Partition {
     pub(crate) fn lead_by(&mut self, leader: Option<NodeId>) {
         self.leader = leader;
         if leader.is_some() {
-            self.leader_epoch = LeaderEpoch(self.leader_epoch.0 + 1);
+            self.leader_epoch = LeaderEpoch(self.leader_epoch.0.saturating_add(1));
         }
         self.producers = Producers::of(self.log.batches());
         self.verifications.clear();

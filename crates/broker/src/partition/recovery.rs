@@ -33,8 +33,10 @@ impl Partition {
         self.log.restore(batch)
     }
 
-    /// Behind the last batch: what was written is replicated, and the log says the rest.
+    /// Behind the last batch: what was written is replicated, and the log says the rest. The leader's epoch rises twice, as in Kafka:
+    /// the leader was lost, and then found.
     pub(crate) fn finish_restore(&mut self) {
+        self.leader_epoch = LeaderEpoch(self.leader_epoch.0.saturating_add(1));
         self.log.finish_restore();
         self.visibility = Visibility::of(self.log.end(), aborted(self.log.batches()));
         self.lead_by(self.replicas.first().copied());

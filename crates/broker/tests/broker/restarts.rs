@@ -98,7 +98,7 @@ fn the_log_and_what_it_says_survive_a_restart() {
             .iter()
             .find(|topic| topic.name.as_deref() == Some(TOPIC));
         let partition = &topic.expect("the topic is there").partitions[0];
-        assert_eq!(partition.leader_epoch, LeaderEpoch(1));
+        assert_eq!(partition.leader_epoch, LeaderEpoch(2));
     }
 }
 
@@ -180,7 +180,7 @@ fn a_decided_transaction_gets_its_markers_behind_a_restart() {
         else {
             panic!("a marker ends the transaction")
         };
-        assert_eq!((log.len(), coordinator_epoch), (2, 1), "{memory:?}");
+        assert_eq!((log.len(), coordinator_epoch), (2, 2), "{memory:?}");
         assert_eq!(state(&mut scene).transaction_state, "CompleteCommit");
     }
 }
