@@ -55,6 +55,12 @@ impl Actor {
         }
     }
 
+    /// Goes on at another address, where the broker has started again.
+    pub(super) fn move_to(&mut self, address: &str) {
+        self.address = address.to_owned();
+        self.connection = None;
+    }
+
     /// What was asked and answered so far.
     pub fn answers(&self) -> &[(String, String)] {
         &self.answers

@@ -42,6 +42,10 @@ pub async fn compare(level: u8, name: &str, script: impl AsyncFn(&mut Actor)) {
         script(actor).await;
     };
     tokio::join!(play(&mut theirs), play(&mut ours));
+    assert_equal(&theirs, &ours, level);
+}
+
+fn assert_equal(theirs: &Actor, ours: &Actor, level: u8) {
     let differences = differences(theirs.answers(), ours.answers());
     assert!(
         differences.is_empty(),
@@ -50,6 +54,52 @@ pub async fn compare(level: u8, name: &str, script: impl AsyncFn(&mut Actor)) {
         theirs.answers().len(),
         differences.join("\n")
     );
+}
+
+/// As [`compare()`], with brokers of the script's own that are stopped and started again between its two halves. What the first half
+/// returns is handed to the second.
+///
+/// # Panics
+/// When answers differ, as there.
+pub async fn compare_across_a_restart<T>(
+    level: u8,
+    name: &str,
+    before: impl AsyncFn(&mut Actor) -> T,
+    after: impl AsyncFn(&mut Actor, T),
+) {
+    let Some(mut stage) = Stage::enter(real_setup(level)).await else {
+        return;
+    };
+    let kafka = stage.start().await;
+    let directory =
+        std::env::temp_dir().join(format!("kommit-compare-{name}-{level}-{}", std::process::id()));
+    let config = BrokerConfig {
+        data_directory: Some(directory.clone()),
+        ..embedded_config(level)
+    };
+    let embedded = EmbeddedBroker::start(config.clone()).await.expect("free ports");
+    let mut theirs = Actor::new(name, level, &kafka.bootstrap_servers());
+    let mut ours = Actor::new(name, level, &embedded.bootstrap_servers());
+    let begin = async |actor: &mut Actor| {
+        actor.prepare().await;
+        before(actor).await
+    };
+    let (of_theirs, of_ours) = tokio::join!(begin(&mut theirs), begin(&mut ours));
+    embedded.shutdown().await;
+    for node in kafka.nodes() {
+        node.stop().await;
+        node.restart().await;
+    }
+    let embedded = EmbeddedBroker::start(config).await.expect("a whole file");
+    theirs.move_to(&kafka.bootstrap_servers());
+    ours.move_to(&embedded.bootstrap_servers());
+    let go_on = async |actor: &mut Actor, handed| {
+        actor.prepare().await;
+        after(actor, handed).await;
+    };
+    tokio::join!(go_on(&mut theirs, of_theirs), go_on(&mut ours, of_ours));
+    std::fs::remove_dir_all(directory).expect("the directory is this script's own");
+    assert_equal(&theirs, &ours, level);
 }
 
 /// The real broker that all scripts of one level share.

@@ -39,6 +39,7 @@ mod malformed;
 mod offsets;
 mod produce;
 mod reading;
+mod restarts;
 mod sequences;
 mod surface;
 mod topics;
