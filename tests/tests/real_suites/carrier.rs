@@ -166,7 +166,7 @@ impl Route {
         }
         let wrong: Vec<_> = (0..).zip(times_seen).filter(|(_, times)| *times != 1).collect();
         assert_eq!(wrong, [], "inputs and how many outputs they have");
-        let ends = self.positions().await.expect("the broker answers");
+        let ends = patiently(async || self.positions().await).await;
         assert_eq!(ends.values().sum::<i64>(), inputs as i64, "{ends:?}");
     }
 }
@@ -237,7 +237,7 @@ async fn connect(route: &Route) -> TransactionalProducer {
 }
 
 /// Asks again until it succeeds.
-async fn patiently<T, E: std::fmt::Display>(question: impl AsyncFn() -> Result<T, E>) -> T {
+pub(crate) async fn patiently<T, E: std::fmt::Display>(question: impl AsyncFn() -> Result<T, E>) -> T {
     let start = Stopwatch::start();
     loop {
         match question().await {

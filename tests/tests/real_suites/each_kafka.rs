@@ -21,6 +21,13 @@ macro_rules! against_each_kafka_of_transaction_version_1 {
     };
 }
 
+/// The same once for each release: the suite has no transactions.
+macro_rules! against_each_release {
+    ($($(#[$documentation:meta])* $suite:ident),+ $(,)?) => {
+        against!([kafka_4_3, kafka_3_9] $($(#[$documentation])* $suite,)+);
+    };
+}
+
 macro_rules! against {
     ($kinds:tt $($(#[$documentation:meta])* $suite:ident,)+) => {
         $(against!(@suite $kinds $(#[$documentation])* $suite);)+
