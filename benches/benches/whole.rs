@@ -1,4 +1,5 @@
 //! The whole client against a broker that discards, beside the hand-written loop: `cargo bench -p kommit-benches --bench whole`.
+//! Behind `--`, a part of a row's title runs the rows that have it, such as `100-byte`.
 //!
 //! Processor time and allocations of this process; the broker is another one. Rounds alternate, and medians are printed.
 #![allow(clippy::disallowed_methods, reason = "measuring is what this is for")]
@@ -21,7 +22,7 @@ fn main() {
         return sink::run();
     }
     let sink = Sink::start();
-    for (size, records) in [(100, 3_000_000), (1000, 500_000)] {
+    for (size, records) in [(100, 10_000_000), (1000, 2_000_000)] {
         let options = Options::from_pairs(&[
             ("bootstrap-servers", &sink.servers),
             ("topic", "whole"),
@@ -52,8 +53,14 @@ fn main() {
     }
 }
 
-/// Prints the medians of the floor's and the client's figures, and their ratio.
+/// Prints the medians of the floor's and the client's figures, and their ratio, if the row is asked for.
 fn compare(what: &str, round: impl Fn() -> (f64, f64)) {
+    let wanted = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
+    if wanted.is_some_and(|part| !what.contains(&part)) {
+        return;
+    }
     let (mut floor, mut client): (Vec<f64>, Vec<f64>) = (0..ROUNDS).map(|_| round()).unzip();
     floor.sort_by(f64::total_cmp);
     client.sort_by(f64::total_cmp);
