@@ -2,11 +2,10 @@
 
 mod alarm;
 mod handle;
+mod system_clock;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use kommit_network::io::{Connector, Links, LinksConfig};
 use kommit_network::{ClusterSnapshot, NetEvent};
@@ -22,66 +21,16 @@ use crate::phase::Phase;
 use alarm::{Alarm, TICK};
 use handle::Shared;
 pub use handle::{Parts, PendingReply, SenderGone, SenderHandle};
+pub use system_clock::SystemClock;
 
 /// Reads the time for the producer and its driver.
 pub trait Clock: Send + Sync + 'static {
     /// Both readings, now.
     fn now(&self) -> Now;
-}
 
-/// How long the distance between the system's two clocks is taken to be the same. A step of the wall clock is noticed after so long.
-const WALL_CHECK: u64 = 50_000_000;
-
-/// The system's clocks. Every record asks for the time, so the wall clock is not read each time but counted on from its last reading.
-#[derive(Debug)]
-pub struct SystemClock {
-    origin: std::time::Instant,
-    /// The wall clock at the origin, in nanoseconds of the Unix epoch.
-    wall_at_origin: AtomicU64,
-    /// When that was found, in nanoseconds since the origin.
-    found_at: AtomicU64,
-}
-
-impl SystemClock {
-    /// A clock whose origin is now.
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-    pub fn start() -> Self {
-        let clock = Self {
-            origin: std::time::Instant::now(),
-            wall_at_origin: AtomicU64::new(0),
-            found_at: AtomicU64::new(0),
-        };
-        clock.read_wall(0);
-        clock
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-    fn read_wall(&self, passed: u64) -> u64 {
-        let wall = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let wall = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
-        let at_origin = wall.saturating_sub(passed);
-        self.wall_at_origin.store(at_origin, Ordering::Relaxed);
-        self.found_at.store(passed, Ordering::Relaxed);
-        at_origin
-    }
-}
-
-impl Clock for SystemClock {
-    fn now(&self) -> Now {
-        let passed = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let found_at = self.found_at.load(Ordering::Relaxed);
-        let wall_at_origin = if passed.saturating_sub(found_at) < WALL_CHECK {
-            self.wall_at_origin.load(Ordering::Relaxed)
-        } else {
-            self.read_wall(passed)
-        };
-        let millis = wall_at_origin.saturating_add(passed) / 1_000_000;
-        Now {
-            instant: Instant::from_nanos(passed),
-            wall: Timestamp(i64::try_from(millis).unwrap_or(i64::MAX)),
-        }
+    /// The wall-clock reading alone: every record asks for it.
+    fn wall(&self) -> Timestamp {
+        self.now().wall
     }
 }
 
