@@ -9,31 +9,24 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use dashmap::DashMap;
 use kommit_protocol::batch::HEADER_LEN;
-use kommit_protocol::time::Now;
-use kommit_protocol::units::{PartitionId, PartitionIndex};
+use kommit_protocol::time::{Instant, Now};
+use kommit_protocol::units::{PartitionId, PartitionIndex, Timestamp};
 use thiserror::Error;
 
 use crate::batch::{OpenBatch, RecordRef};
 use crate::completion::Delivery;
-use crate::config::AccumulatorConfig;
+use crate::config::{AccumulatorConfig, Partitioning};
 use crate::doorbell::Doorbell;
 use crate::drainer::Drainer;
 use crate::gate::{GateReason, SendGate, TransactionNumber};
 use crate::incomplete::Incomplete;
-use crate::partitioner::Switching;
+use crate::partitioner::Turn;
 use crate::pool::{Page, PageWait, Pool, PoolRefusal};
-use crate::queue::{Appended, Entry, Fill, NotAppended, PartitionQueue, Ring};
+use crate::queue::{Appended, Entry, Follow, NotAppended, Opening, PartitionQueue, Ring, Stay};
 use crate::topic::{Destination, Place, TopicQueues};
 
 /// How often an append follows a sticky partition that others keep switching, before it stays where it is.
 const FOLLOWED_SWITCHES: u32 = 16;
-
-/// Whether an append gives way when the sticky partition changes under it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Follow {
-    Switches,
-    Nothing,
-}
 
 /// Creates both halves: the one that application tasks share, and the one that the sender core owns. `ring` is called, from any task but
 /// under no lock, whenever a sleeping core has to be woken; it must not block.
@@ -167,23 +160,42 @@ impl Accumulator {
     ) -> Result<Delivery, AppendRefusal> {
         let bound = self.bound_of(record)?;
         page.take_if(|page| page.size() < bound);
-        let entry = Entry {
-            gate: &self.gate,
-            incomplete: &self.incomplete,
-            batch_size: self.config.batch_size,
-            compression: self.config.compression,
-            transaction,
-            record_bound: bound - HEADER_LEN,
-            now,
-        };
+        let entry = self.entry(bound, transaction, now.wall);
         for _switch in 0..FOLLOWED_SWITCHES {
-            let appended = self.append_once(destination, record, page, entry, Follow::Switches);
+            let appended =
+                self.append_once(destination, (record, page), &entry, now.instant, Follow::Switches);
             if !matches!(appended, Err(NotAppended::Moved)) {
                 return appended.map_err(|why| self.refusal(why, destination.topic, bound));
             }
         }
-        let appended = self.append_once(destination, record, page, entry, Follow::Nothing);
+        let appended = self.append_once(destination, (record, page), &entry, now.instant, Follow::Nothing);
         appended.map_err(|why| self.refusal(why, destination.topic, bound))
+    }
+
+    /// Encodes a record amid the open batch of its partition, as almost all records are: where no choice is to be made for this record
+    /// alone, and with no more time than its timestamp's. `None`: nothing has been done, and [`append`](Self::append) has to look at it.
+    #[inline]
+    pub fn append_amid(
+        &self,
+        (topic, named): (&TopicQueues, Option<PartitionId>),
+        record: &RecordRef<'_>,
+        transaction: Option<TransactionNumber>,
+        timestamp: Timestamp,
+    ) -> Option<Delivery> {
+        let bound = self.bound_of(record).ok()?;
+        let mut entry = self.entry(bound, transaction, timestamp);
+        let partition = match (named, &self.config.partitioning, record.key) {
+            (Some(named), _, _) => named.0.try_into().ok()?,
+            (None, Partitioning::HashedKeys, Some(key)) => topic.partition_of_key(key)?,
+            (None, Partitioning::HashedKeys, None) | (None, Partitioning::IgnoredKeys, _) => {
+                let turn = topic.sticky().turn();
+                entry.stay = Some(self.stay(topic, turn, Follow::Switches));
+                turn.partition()?
+            }
+            (None, Partitioning::RoundRobin | Partitioning::Custom(_), _) => return None,
+        };
+        let queue = topic.queues().get(partition as usize)?;
+        queue.append_amid(record, &entry)
     }
 
     /// A page if there is one now and nobody waits for it already.
@@ -244,60 +256,77 @@ impl Accumulator {
     }
 
     #[inline]
-    fn append_once(
-        &self,
-        destination: &Destination<'_>,
-        record: &RecordRef<'_>,
-        page: &mut Option<Page>,
-        entry: Entry<'_>,
-        follow: Follow,
-    ) -> Result<Delivery, NotAppended> {
-        let topic = destination.topic;
-        let partition = match destination.place {
-            Place::Sticky => return self.append_sticky(topic, record, page, entry, follow),
-            Place::Fixed(partition) => partition,
-        };
-        let queue = topic.queue(partition);
-        let appended = queue.append(record, page, entry, |_fill| true);
-        self.follow_up(queue, appended)
+    fn entry(&self, bound: usize, transaction: Option<TransactionNumber>, timestamp: Timestamp) -> Entry<'_> {
+        Entry {
+            gate: &self.gate,
+            transaction,
+            record_bound: bound - HEADER_LEN,
+            timestamp,
+            stay: None,
+        }
     }
 
     #[inline]
+    fn stay<'t>(&self, topic: &'t TopicQueues, turn: Turn, follow: Follow) -> Stay<'t> {
+        Stay {
+            sticky: topic.sticky(),
+            turn,
+            batch_size: self.config.batch_size,
+            follow,
+        }
+    }
+
+    fn append_once(
+        &self,
+        destination: &Destination<'_>,
+        record: (&RecordRef<'_>, &mut Option<Page>),
+        entry: &Entry<'_>,
+        now: Instant,
+        follow: Follow,
+    ) -> Result<Delivery, NotAppended> {
+        let topic = destination.topic;
+        let Place::Fixed(partition) = destination.place else {
+            return self.append_sticky(topic, record, entry, now, follow);
+        };
+        let queue = topic.queue(partition);
+        let appended = queue.append(record, entry, self.opening(now));
+        self.follow_up(queue, appended)
+    }
+
     fn append_sticky(
         &self,
         topic: &TopicQueues,
-        record: &RecordRef<'_>,
-        page: &mut Option<Page>,
-        entry: Entry<'_>,
+        record: (&RecordRef<'_>, &mut Option<Page>),
+        entry: &Entry<'_>,
+        now: Instant,
         follow: Follow,
     ) -> Result<Delivery, NotAppended> {
-        let (sticky, batch_size) = (topic.sticky(), self.config.batch_size);
         let draw = || topic.draw(self.config.sticky_choice);
-        let partition = sticky.current(topic.partition_count(), draw);
+        let (partition, turn) = topic.sticky().current(topic.partition_count(), draw);
         let queue = topic.queue(partition);
-        let appended = queue.append(record, page, entry, |fill| {
-            if follow == Follow::Nothing {
-                return true;
-            }
-            // a switch that was deferred can be made now, without leaving a half-full batch behind.
-            if fill == Fill::AllFull {
-                sticky.count(partition, 0, Switching::Allowed, batch_size, draw);
-            }
-            sticky.is(partition)
-        });
-        if appended.result.is_ok() {
-            let switching = match appended.fill {
-                Fill::AllFull => Switching::Allowed,
-                Fill::HalfFull => Switching::Deferred,
-            };
-            sticky.count(partition, appended.grown_by, switching, batch_size, draw);
-        }
+        let entry = Entry {
+            stay: Some(self.stay(topic, turn, follow)),
+            ..*entry
+        };
+        let mut appended = queue.append(record, &entry, self.opening(now));
         if matches!(appended.result, Err(NotAppended::Stopped(_))) && follow == Follow::Switches {
             // H07: what sticks nowhere in particular goes to a partition that takes it, if there is one.
-            sticky.count(partition, batch_size, Switching::Allowed, batch_size, draw);
-            return Err(NotAppended::Moved);
+            appended.turn_ends = true;
+            appended.result = Err(NotAppended::Moved);
+        }
+        if appended.turn_ends {
+            topic.sticky().switch(turn, draw);
         }
         self.follow_up(queue, appended)
+    }
+
+    fn opening(&self, now: Instant) -> Opening<'_> {
+        Opening {
+            incomplete: &self.incomplete,
+            batch_size: self.config.batch_size,
+            compression: self.config.compression,
+            now,
+        }
     }
 
     fn refusal(&self, why: NotAppended, topic: &TopicQueues, bound: usize) -> AppendRefusal {
@@ -314,7 +343,6 @@ impl Accumulator {
     }
 
     /// What an append leaves to be done outside of the queue's lock.
-    #[inline]
     fn follow_up(&self, queue: &Arc<PartitionQueue>, appended: Appended) -> Result<Delivery, NotAppended> {
         if let Some(full) = appended.closing {
             self.close_batch(queue, *full);

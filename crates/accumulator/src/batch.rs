@@ -76,33 +76,63 @@ impl OpenBatch {
 
     /// Writes the record into the page; `None`, and nothing changed, when there is no room. `bound` is the record's largest length,
     /// which is what almost every record is judged by: its exact one takes longer to find.
-    #[inline]
     pub(crate) fn append(
         &mut self,
         record: &RecordRef<'_>,
         bound: usize,
         timestamp: Timestamp,
     ) -> Option<Delivery> {
-        let fields = RecordFields {
+        let fields = self.fields(record, timestamp)?;
+        let fits = self.has_room(bound) || self.has_room(record_len(&fields));
+        fits.then(|| self.write(&fields, timestamp))
+    }
+
+    /// As `append`, for a record that surely has room and does not make the batch full.
+    #[inline]
+    pub(crate) fn append_amid(
+        &mut self,
+        record: &RecordRef<'_>,
+        bound: usize,
+        timestamp: Timestamp,
+    ) -> Option<Delivery> {
+        let (
+            Sizing {
+                batch_size, estimate, ..
+            },
+            written,
+        ) = (&self.sizing, self.written());
+        let is_amid = written + bound < self.page.size()
+            && estimate.of(written) + bound <= *batch_size
+            && estimate.of(written + bound) < *batch_size;
+        if !is_amid || self.records == 0 {
+            return None;
+        }
+        let fields = self.fields(record, timestamp)?;
+        Some(self.write(&fields, timestamp))
+    }
+
+    #[inline]
+    fn fields<'r>(&self, record: &RecordRef<'r>, timestamp: Timestamp) -> Option<RecordFields<'r>> {
+        Some(RecordFields {
             offset_delta: i32::try_from(self.records).ok()?,
             timestamp_delta: timestamp.0.checked_sub(self.base_timestamp.0)?,
             key: record.key,
             value: record.value,
             headers: record.headers,
-        };
-        if !self.has_room(bound) && !self.has_room(record_len(&fields)) {
-            return None;
-        }
-        let length = put_record(self.page.buffer_mut(), &fields);
+        })
+    }
+
+    #[inline]
+    fn write(&mut self, fields: &RecordFields<'_>, timestamp: Timestamp) -> Delivery {
+        let length = put_record(self.page.buffer_mut(), fields);
         let index = self.records;
         self.records += 1;
         self.largest_record = self.largest_record.max(length);
         self.max_timestamp = self.max_timestamp.max(timestamp);
-        let facts = RecordFacts::of(record.key, record.value, timestamp);
-        Some(Delivery::new(Arc::clone(self.promise.completion()), index, facts))
+        let facts = RecordFacts::of(fields.key, fields.value, timestamp);
+        Delivery::new(Arc::clone(self.promise.completion()), index, facts)
     }
 
-    #[inline]
     fn has_room(&self, length: usize) -> bool {
         // The estimate knows nothing of a record that has not been written: it counts in full.
         let fits_batch = self.records == 0 || self.size() + length <= self.sizing.batch_size;
@@ -119,6 +149,7 @@ impl OpenBatch {
         self.sizing.estimate.of(self.written())
     }
 
+    #[inline]
     fn written(&self) -> usize {
         self.page.bytes().len()
     }

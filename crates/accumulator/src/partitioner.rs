@@ -67,83 +67,116 @@ pub(crate) enum Switching {
     Deferred,
 }
 
-/// The partition that unkeyed records of a topic stick to, and how much they have filled it (KIP-794). One word: the partition + 1 in the
-/// upper half (0 before the first choice), the bytes since the last switch in the lower half.
+/// The partition that unkeyed records of a topic stick to (KIP-794).
 #[derive(Debug, Default)]
 pub(crate) struct Sticky {
     word: AtomicU64,
 }
 
-impl Sticky {
-    /// The present partition. Chosen by `draw` on first use, and when it lies outside of a topic of `count` partitions.
-    pub(crate) fn current(&self, count: u32, draw: impl Fn() -> u32) -> u32 {
-        let stuck = |word| Self::partition(word).filter(|partition| *partition < count);
-        let choose = |word| match stuck(word) {
-            Some(_) => None,
-            None => Some(Self::word(draw(), 0)),
-        };
-        match self
-            .word
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, choose)
-        {
-            Ok(_before) => self.current_or(draw),
-            Err(word) => stuck(word).unwrap_or_else(draw),
-        }
-    }
+/// A partition's turn to be the sticky one. One word: the number of the turn in the upper half, the partition + 1 in the lower half (0
+/// before the first choice).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn(u64);
 
-    /// Whether `partition` is still the sticky one.
-    pub(crate) fn is(&self, partition: u32) -> bool {
-        Self::partition(self.word.load(Ordering::Acquire)) == Some(partition)
-    }
-
-    /// counts bytes that went to `partition`, and switches when a batch is full, or two whatever the queue says. Does nothing
-    /// when somebody has switched meanwhile.
-    pub(crate) fn count(
-        &self,
-        partition: u32,
-        bytes: usize,
-        switching: Switching,
-        batch_size: usize,
-        draw: impl Fn() -> u32,
-    ) {
-        let full = u32::try_from(batch_size.max(1)).unwrap_or(u32::MAX);
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let count = |word: u64| {
-            if Self::partition(word) != Some(partition) {
-                return None;
-            }
-            let produced = Self::produced(word).saturating_add(bytes);
-            let limit = match switching {
-                Switching::Allowed => full,
-                Switching::Deferred => full.saturating_mul(2),
-            };
-            let next = if produced >= limit {
-                Self::word(draw(), 0)
-            } else {
-                Self::word(partition, produced)
-            };
-            Some(next)
-        };
-        // An error says that somebody else has switched.
-        let _switched = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, count);
-    }
-
-    fn current_or(&self, draw: impl Fn() -> u32) -> u32 {
-        Self::partition(self.word.load(Ordering::Acquire)).unwrap_or_else(draw)
-    }
-
-    fn word(partition: u32, produced: u32) -> u64 {
-        (u64::from(partition) + 1) << 32 | u64::from(produced)
-    }
-
-    fn partition(word: u64) -> Option<u32> {
-        u32::try_from(word >> 32)
-            .expect("the upper half of 64 bits")
+impl Turn {
+    pub(crate) fn partition(self) -> Option<u32> {
+        u32::try_from(self.0 & 0xffff_ffff)
+            .expect("the lower half of 64 bits")
             .checked_sub(1)
     }
 
-    fn produced(word: u64) -> u32 {
-        u32::try_from(word & 0xffff_ffff).expect("the lower half of 64 bits")
+    fn next(self, partition: u32) -> Self {
+        let number = (self.0 >> 32).wrapping_add(1);
+        Self(number << 32 | (u64::from(partition) + 1))
+    }
+}
+
+impl Sticky {
+    /// The present partition and its turn. Chosen by `draw` on first use, and when it lies outside of a topic of `count` partitions.
+    #[inline]
+    pub(crate) fn current(&self, count: u32, draw: impl Fn() -> u32) -> (u32, Turn) {
+        let turn = self.turn();
+        match turn.partition() {
+            Some(partition) if partition < count => (partition, turn),
+            _ => self.chosen_anew(turn, count, draw),
+        }
+    }
+
+    /// Whether the turn still lasts.
+    #[inline]
+    pub(crate) fn is(&self, turn: Turn) -> bool {
+        self.turn() == turn
+    }
+
+    /// Ends the turn, unless somebody else has done that.
+    pub(crate) fn switch(&self, turn: Turn, draw: impl Fn() -> u32) {
+        let next = turn.next(draw());
+        // An error says that somebody else has switched.
+        let _switched = self
+            .word
+            .compare_exchange(turn.0, next.0, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    #[cold]
+    fn chosen_anew(&self, unfit: Turn, count: u32, draw: impl Fn() -> u32) -> (u32, Turn) {
+        self.switch(unfit, &draw);
+        let turn = self.turn();
+        match turn.partition().filter(|partition| *partition < count) {
+            Some(partition) => (partition, turn),
+            None => (draw(), turn),
+        }
+    }
+
+    /// The present turn.
+    #[inline]
+    pub(crate) fn turn(&self) -> Turn {
+        Turn(self.word.load(Ordering::Acquire))
+    }
+}
+
+/// The bytes that went to a partition in its last turn. Kept by its queue, whose lock is held for every record in any case.
+#[derive(Debug)]
+pub(crate) struct StuckBytes {
+    turn: Turn,
+    bytes: usize,
+}
+
+impl Default for StuckBytes {
+    fn default() -> Self {
+        Self {
+            turn: Turn(0),
+            bytes: 0,
+        }
+    }
+}
+
+impl StuckBytes {
+    #[inline]
+    pub(crate) fn count(&mut self, turn: Turn, bytes: usize) {
+        self.bytes = self.of(turn) + bytes;
+        self.turn = turn;
+    }
+
+    /// whether the turn ends: when a batch is full, or two whatever the queue says.
+    #[inline]
+    pub(crate) fn are_enough(&self, turn: Turn, switching: Switching, batch_size: usize) -> bool {
+        let full = batch_size.max(1);
+        let limit = match switching {
+            Switching::Allowed => full,
+            Switching::Deferred => full.saturating_mul(2),
+        };
+        self.of(turn) >= limit
+    }
+
+    /// Whether `more` bytes could end the turn although the queue has a half-full batch.
+    #[inline]
+    pub(crate) fn would_be_enough(&self, turn: Turn, more: usize, batch_size: usize) -> bool {
+        self.of(turn).saturating_add(more) >= batch_size.saturating_mul(2)
+    }
+
+    #[inline]
+    fn of(&self, turn: Turn) -> usize {
+        if self.turn == turn { self.bytes } else { 0 }
     }
 }
 
@@ -176,42 +209,42 @@ mod tests {
         assert_eq!(partition_of_key(b"21", 0), None);
     }
 
-    /// a batch's worth of bytes switches, unless a half-full batch would be left behind.
+    /// a batch's worth of bytes switches, unless a half-full batch would be left behind: then two.
     #[test]
-    fn the_sticky_partition_changes_after_a_batch() {
+    fn the_sticky_partition_changes_after_a_batch_or_two() {
         let sticky = Sticky::default();
-        assert_eq!(sticky.current(8, || 3), 3);
-        sticky.count(3, 99, Switching::Allowed, 100, || 5);
-        assert_eq!(sticky.current(8, || 7), 3);
-        sticky.count(3, 1, Switching::Allowed, 100, || 5);
-        assert!(sticky.is(5) && !sticky.is(3));
+        let (partition, turn) = sticky.current(8, || 3);
+        assert_eq!(partition, 3);
+        let mut bytes = StuckBytes::default();
+        bytes.count(turn, 99);
+        assert!(!bytes.are_enough(turn, Switching::Allowed, 100));
+        bytes.count(turn, 1);
+        assert!(bytes.are_enough(turn, Switching::Allowed, 100));
+        bytes.count(turn, 99);
+        assert!(!bytes.are_enough(turn, Switching::Deferred, 100));
+        bytes.count(turn, 1);
+        assert!(bytes.are_enough(turn, Switching::Deferred, 100));
     }
 
-    /// two batches' worth switches in any case.
+    /// a turn ends once, and what was counted in it does not count in the next one, even of the same partition.
     #[test]
-    fn a_deferred_switch_comes_after_two_batches() {
+    fn a_turn_ends_once_and_takes_its_bytes_with_it() {
         let sticky = Sticky::default();
-        assert_eq!(sticky.current(8, || 3), 3);
-        sticky.count(3, 199, Switching::Deferred, 100, || 5);
-        assert!(sticky.is(3));
-        sticky.count(3, 1, Switching::Deferred, 100, || 5);
-        assert!(sticky.is(5));
-    }
-
-    /// the bytes of a record that raced with a switch are not counted for the new partition.
-    #[test]
-    fn bytes_of_a_partition_that_was_left_do_not_count() {
-        let sticky = Sticky::default();
-        assert_eq!(sticky.current(8, || 3), 3);
-        sticky.count(4, 1_000, Switching::Allowed, 100, || 5);
-        assert!(sticky.is(3));
+        let (_, turn) = sticky.current(8, || 3);
+        let mut bytes = StuckBytes::default();
+        bytes.count(turn, 1_000);
+        sticky.switch(turn, || 3);
+        sticky.switch(turn, || 5);
+        let (partition, next) = sticky.current(8, || 7);
+        assert!(partition == 3 && sticky.is(next) && !sticky.is(turn));
+        assert!(!bytes.are_enough(next, Switching::Allowed, 100));
     }
 
     /// A topic handle of fewer partitions never gets a partition that it does not know.
     #[test]
     fn a_partition_outside_of_the_topic_is_chosen_anew() {
         let sticky = Sticky::default();
-        assert_eq!(sticky.current(8, || 6), 6);
-        assert_eq!(sticky.current(4, || 2), 2);
+        assert_eq!(sticky.current(8, || 6).0, 6);
+        assert_eq!(sticky.current(4, || 2).0, 2);
     }
 }

@@ -7,14 +7,15 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use kommit_protocol::batch::Compression;
-use kommit_protocol::time::{Instant, Now};
-use kommit_protocol::units::{PartitionId, PartitionIndex, TopicPartition};
+use kommit_protocol::time::Instant;
+use kommit_protocol::units::{PartitionId, PartitionIndex, Timestamp, TopicPartition};
 
 use crate::batch::{ClosedBatch, Codec, OpenBatch, RecordRef};
 use crate::completion::{BatchCompletion, BatchFailure, BatchOutcome, Delivery, Promise};
 use crate::gate::{GateReason, SendGate, TransactionNumber};
 use crate::incomplete::Incomplete;
 use crate::load::PartitionLoad;
+use crate::partitioner::{Sticky, StuckBytes, Switching, Turn};
 use crate::pool::Page;
 use crate::ratio::{CompressionRatio, Sizing};
 
@@ -33,6 +34,7 @@ struct QueueState {
     /// Full batches, the oldest first.
     full: VecDeque<FullBatch>,
     open: Option<OpenBatch>,
+    stuck: StuckBytes,
     bell: Bell,
 }
 
@@ -71,10 +73,8 @@ pub(crate) struct Appended {
     /// Boxed, so that what every append returns stays small.
     pub(crate) closing: Option<Box<OpenBatch>>,
     pub(crate) ring: Ring,
-    /// By how much the queue's batches grew.
-    pub(crate) grown_by: usize,
-    /// Whether the queue has no half-full batch now.
-    pub(crate) fill: Fill,
+    /// The turn of the sticky partition is over.
+    pub(crate) turn_ends: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,24 +87,42 @@ pub(crate) enum NotAppended {
     Moved,
 }
 
-/// Whether a queue has a batch that could take more records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fill {
-    AllFull,
-    HalfFull,
-}
-
-/// What every append needs beside the record.
+/// What lets a record in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
     pub(crate) gate: &'a SendGate,
-    pub(crate) incomplete: &'a Arc<Incomplete>,
-    pub(crate) batch_size: usize,
-    pub(crate) compression: Compression,
     pub(crate) transaction: Option<TransactionNumber>,
     /// The largest length that the record can have.
     pub(crate) record_bound: usize,
-    pub(crate) now: Now,
+    /// The record's timestamp, if it brings none.
+    pub(crate) timestamp: Timestamp,
+    /// For a record that goes wherever unkeyed records stick.
+    pub(crate) stay: Option<Stay<'a>>,
+}
+
+/// What a new batch is made of, besides its page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening<'a> {
+    pub(crate) incomplete: &'a Arc<Incomplete>,
+    pub(crate) batch_size: usize,
+    pub(crate) compression: Compression,
+    pub(crate) now: Instant,
+}
+
+/// The turn of the sticky partition that a record came in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stay<'a> {
+    pub(crate) sticky: &'a Sticky,
+    pub(crate) turn: Turn,
+    pub(crate) batch_size: usize,
+    pub(crate) follow: Follow,
+}
+
+/// Whether an append gives way when the sticky partition changes under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Follow {
+    Switches,
+    Nothing,
 }
 
 /// What the core has to know about the front of a queue.
@@ -165,6 +183,7 @@ impl PartitionQueue {
         let state = QueueState {
             full: VecDeque::new(),
             open: None,
+            stuck: StuckBytes::default(),
             bell: Bell::Silent,
         };
         Self {
@@ -199,14 +218,36 @@ impl PartitionQueue {
         &self.load
     }
 
-    /// Writes a record into the open batch, or into a new one on `page`. `may_stay` is asked whether this is still the right partition.
+    /// Writes a record into the open batch if that surely has room and takes more behind it, which is the way of almost all records.
+    /// `None`: nothing has changed, and `append` has to look at it.
     #[inline]
+    pub(crate) fn append_amid(&self, record: &RecordRef<'_>, entry: &Entry<'_>) -> Option<Delivery> {
+        let mut state = self.lock();
+        if entry.gate.check(entry.transaction).is_err() || self.load.is_stopped() {
+            return None;
+        }
+        let QueueState { open, stuck, .. } = &mut *state;
+        if let Some(stay) = &entry.stay
+            && !stay.lasts_for(stuck, entry.record_bound)
+        {
+            return None;
+        }
+        let open = open.as_mut()?;
+        let before = open.size();
+        let timestamp = record.timestamp.unwrap_or(entry.timestamp);
+        let delivery = open.append_amid(record, entry.record_bound, timestamp)?;
+        if let Some(stay) = &entry.stay {
+            stuck.count(stay.turn, open.size() - before);
+        }
+        Some(delivery)
+    }
+
+    /// Writes a record into the open batch, or into a new one on `page`.
     pub(crate) fn append(
         &self,
-        record: &RecordRef<'_>,
-        page: &mut Option<Page>,
-        entry: Entry<'_>,
-        may_stay: impl FnOnce(Fill) -> bool,
+        record: (&RecordRef<'_>, &mut Option<Page>),
+        entry: &Entry<'_>,
+        opening: Opening<'_>,
     ) -> Appended {
         let mut state = self.lock();
         let mut appended = Appended::nothing(NotAppended::Moved);
@@ -214,10 +255,9 @@ impl PartitionQueue {
             appended.result = Err(NotAppended::Refused(reason));
         } else if self.load.is_stopped() {
             appended.result = Err(NotAppended::Stopped(self.topic_partition.partition));
-        } else if may_stay(state.fill()) {
-            state.append(self, record, page, entry, &mut appended);
+        } else if state.may_stay(entry, &mut appended) {
+            state.append(self, record, entry, opening, &mut appended);
         }
-        appended.fill = state.fill();
         self.load.set_queued(state.length());
         appended
     }
@@ -318,25 +358,45 @@ pub(crate) enum NotTaken {
 }
 
 impl QueueState {
-    #[inline]
+    /// a switch that was deferred can be made now, without leaving a half-full batch behind.
+    fn may_stay(&self, entry: &Entry<'_>, appended: &mut Appended) -> bool {
+        let Some(stay) = entry.stay.filter(|stay| stay.follow == Follow::Switches) else {
+            return true;
+        };
+        let switching = self.switching();
+        appended.turn_ends =
+            switching == Switching::Allowed && self.stuck.are_enough(stay.turn, switching, stay.batch_size);
+        !appended.turn_ends && stay.sticky.is(stay.turn)
+    }
+
+    /// Counts what was written in the turn of the sticky partition.
+    fn count(&mut self, entry: &Entry<'_>, grown_by: usize, appended: &mut Appended) {
+        if let Some(stay) = entry.stay.filter(|stay| stay.sticky.is(stay.turn)) {
+            self.stuck.count(stay.turn, grown_by);
+            appended.turn_ends = self
+                .stuck
+                .are_enough(stay.turn, self.switching(), stay.batch_size);
+        }
+    }
+
     fn append(
         &mut self,
         queue: &PartitionQueue,
-        record: &RecordRef<'_>,
-        page: &mut Option<Page>,
-        entry: Entry<'_>,
+        (record, page): (&RecordRef<'_>, &mut Option<Page>),
+        entry: &Entry<'_>,
+        opening: Opening<'_>,
         appended: &mut Appended,
     ) {
-        let timestamp = record.timestamp.unwrap_or(entry.now.wall);
+        let timestamp = record.timestamp.unwrap_or(entry.timestamp);
         if let Some(open) = &mut self.open {
             let before = open.size();
             if let Some(delivery) = open.append(record, entry.record_bound, timestamp) {
-                appended.grown_by = open.size() - before;
+                let grown_by = open.size() - before;
                 appended.result = Ok(delivery);
                 if open.is_full() {
                     appended.closing = self.keep_place();
                 }
-                return;
+                return self.count(entry, grown_by, appended);
             }
             // no room means that the batch takes no more records, even if a smaller one would fit.
             appended.closing = self.keep_place();
@@ -346,27 +406,28 @@ impl QueueState {
             return;
         };
         // Counted before the gate is asked again: whoever closes the gate and then finds nothing incomplete has missed nothing (D-9).
-        entry.incomplete.enter();
+        opening.incomplete.enter();
         if let Err(reason) = entry.gate.check(entry.transaction) {
-            entry.incomplete.leave();
+            opening.incomplete.leave();
             *page = Some(own);
             appended.result = Err(NotAppended::Refused(reason));
             // The core may have seen the count while it was raised, and must look again.
             appended.ring = self.ring();
             return;
         }
-        let promise = Promise::counted(queue.topic_partition.clone(), Arc::clone(entry.incomplete));
+        let promise = Promise::counted(queue.topic_partition.clone(), Arc::clone(opening.incomplete));
         let sizing = Sizing {
-            batch_size: entry.batch_size,
-            estimate: queue.ratio.estimate(entry.compression),
+            batch_size: opening.batch_size,
+            estimate: queue.ratio.estimate(opening.compression),
             ratio: Arc::clone(&queue.ratio),
         };
-        let mut open = OpenBatch::new(promise, own, sizing, timestamp, entry.now.instant);
+        let mut open = OpenBatch::new(promise, own, sizing, timestamp, opening.now);
         let first = open.append(record, entry.record_bound, timestamp);
         appended.result = Ok(first.expect("a page has room for the record that it was brought for"));
-        appended.grown_by = open.size();
+        let grown_by = open.size();
         // Even a full one: the caller may have another batch to close already. The next append or the core closes it.
         self.open = Some(open);
+        self.count(entry, grown_by, appended);
         appended.ring = self.ring();
     }
 
@@ -439,9 +500,12 @@ impl QueueState {
         self.full.len() + usize::from(self.open.is_some())
     }
 
-    fn fill(&self) -> Fill {
-        let half_full = self.open.as_ref().is_some_and(|open| !open.is_full());
-        if half_full { Fill::HalfFull } else { Fill::AllFull }
+    /// a half-full batch defers the switch to another partition.
+    fn switching(&self) -> Switching {
+        match &self.open {
+            Some(open) if !open.is_full() => Switching::Deferred,
+            _ => Switching::Allowed,
+        }
     }
 
     fn ring(&mut self) -> Ring {
@@ -475,9 +539,16 @@ impl Appended {
             result: Err(why),
             closing: None,
             ring: Ring::NotNeeded,
-            grown_by: 0,
-            fill: Fill::AllFull,
+            turn_ends: false,
         }
+    }
+}
+
+impl Stay<'_> {
+    /// Whether the turn goes on behind a record of up to `bound` bytes, a half-full batch being there.
+    #[inline]
+    fn lasts_for(&self, stuck: &StuckBytes, bound: usize) -> bool {
+        self.sticky.is(self.turn) && !stuck.would_be_enough(self.turn, bound, self.batch_size)
     }
 }
 
@@ -489,7 +560,6 @@ mod tests {
     use super::*;
     use crate::error::{SendError, SendErrorKind};
     use crate::{Accumulator, AccumulatorConfig, Drainer, accumulator};
-    use kommit_protocol::units::Timestamp;
 
     /// An accumulator whose queue is used without the accumulator's own append, so that a batch can be held between its two locks.
     struct Scene {
@@ -515,24 +585,24 @@ mod tests {
 
     impl Scene {
         fn append(&self, page: Option<Page>) -> Appended {
-            let now = Now {
-                instant: Instant::from_millis(1),
-                wall: Timestamp(1),
-            };
             let entry = Entry {
                 gate: self.accumulator.gate(),
+                transaction: None,
+                record_bound: 100,
+                timestamp: Timestamp(1),
+                stay: None,
+            };
+            let opening = Opening {
                 incomplete: &self.accumulator.incomplete,
                 batch_size: 100,
                 compression: Compression::None,
-                transaction: None,
-                record_bound: 100,
-                now,
+                now: Instant::from_millis(1),
             };
             let record = RecordRef {
                 value: Some(b"x"),
                 ..RecordRef::default()
             };
-            self.queue.append(&record, &mut { page }, entry, |_fill| true)
+            self.queue.append((&record, &mut { page }), &entry, opening)
         }
 
         /// A delivery of a batch that has just become full, and the batch, which has not been closed yet.

@@ -130,9 +130,10 @@ impl TopicQueues {
             return self.fixed(PartitionId(0));
         }
         match (partitioning, key) {
-            (Partitioning::HashedKeys, Some(key)) => {
-                self.fixed(partition_of_key(key, self.partition_count()).unwrap_or(PartitionId(0)))
-            }
+            (Partitioning::HashedKeys, Some(key)) => Ok(Destination {
+                topic: self,
+                place: Place::Fixed(self.partition_of_key(key).unwrap_or(0)),
+            }),
             (Partitioning::HashedKeys, None) | (Partitioning::IgnoredKeys, _) => Ok(Destination {
                 topic: self,
                 place: Place::Sticky,
@@ -145,6 +146,13 @@ impl TopicQueues {
                 self.fixed(partitioner.partition(&self.name, key, value, self))
             }
         }
+    }
+
+    /// A-23; `None` for a topic without partitions.
+    #[inline]
+    pub(crate) fn partition_of_key(&self, key: &[u8]) -> Option<u32> {
+        let partition = partition_of_key(key, self.partition_count())?;
+        u32::try_from(partition.0).ok()
     }
 
     pub(crate) fn queue(&self, partition: u32) -> &Arc<PartitionQueue> {

@@ -181,33 +181,46 @@ impl Client {
         let _gone = self.handle.tell(Command::Condemn(error.to_string().into()));
     }
 
-    /// P-11: metadata, destination, append, and memory when a new batch is needed; all within `max.block.ms`.
+    /// The way of almost every record: amid the open batch of its partition, at once. `None`: nothing has been done, and `send` takes over.
     #[inline]
+    pub(crate) fn send_amid(
+        &self,
+        record: &Record<'_>,
+        transaction: Option<TransactionNumber>,
+    ) -> Option<Delivery> {
+        valid(record).ok()?;
+        let topic = self.queues_of(record)?;
+        let wall = self.handle.clock().wall();
+        self.handle
+            .accumulator()
+            .append_amid((&topic, record.partition), &record.bytes(), transaction, wall)
+    }
+
+    /// P-11: metadata, destination, append, and memory when a new batch is needed; all within `max.block.ms`.
     pub(crate) async fn send(
         &self,
         record: Record<'_>,
         transaction: Option<TransactionNumber>,
     ) -> Result<Delivery, SendError> {
-        let sent = self.send_uncounted(record, transaction).await;
+        let sent = self.send_uncounted(&record, transaction).await;
         sent.inspect_err(|error| self.calls.refused(error))
     }
 
-    #[inline]
     async fn send_uncounted(
         &self,
-        record: Record<'_>,
+        record: &Record<'_>,
         transaction: Option<TransactionNumber>,
     ) -> Result<Delivery, SendError> {
-        valid(&record)?;
-        let Some(topic) = self.known_place(&record) else {
+        valid(record)?;
+        let Some(topic) = self.known_place(record) else {
             return self.send_to_unknown(record, transaction).await;
         };
-        let destination = self.destination(&topic, &record)?;
-        match self.append(&destination, &record, &mut None, transaction) {
+        let destination = self.destination(&topic, record)?;
+        match self.append(&destination, record, &mut None, transaction) {
             Ok(delivery) => Ok(delivery),
             Err(AppendRefusal::NeedsPage(size)) => {
                 let deadline = self.now() + self.max_block;
-                self.append_waiting(&destination, &record, transaction, (size, deadline))
+                self.append_waiting(&destination, record, transaction, (size, deadline))
                     .await
             }
             Err(refusal) => Err(refused(&refusal)),
@@ -216,13 +229,13 @@ impl Client {
 
     async fn send_to_unknown(
         &self,
-        record: Record<'_>,
+        record: &Record<'_>,
         transaction: Option<TransactionNumber>,
     ) -> Result<Delivery, SendError> {
         let deadline = self.now() + self.max_block;
         let topic = self.topic(record.topic(), record.partition, deadline).await?;
-        let destination = self.destination(&topic, &record)?;
-        self.append_waiting(&destination, &record, transaction, (0, deadline))
+        let destination = self.destination(&topic, record)?;
+        self.append_waiting(&destination, record, transaction, (0, deadline))
             .await
     }
 
@@ -232,6 +245,9 @@ impl Client {
         record: Record<'r>,
         transaction: Option<TransactionNumber>,
     ) -> Result<Delivery, TrySendError<'r>> {
+        if let Some(delivery) = self.send_amid(&record, transaction) {
+            return Ok(delivery);
+        }
         let sent = self.try_send_uncounted(record, transaction);
         if let Err(TrySendError::Failed(error)) = &sent {
             self.calls.refused(error);
@@ -299,10 +315,6 @@ impl Client {
         topic: &'t TopicQueues,
         record: &Record<'_>,
     ) -> Result<Destination<'t>, SendError> {
-        if record.timestamp.is_some_and(|timestamp| timestamp.0 < 0) {
-            let problem = SendErrorKind::InvalidRecord("its timestamp is negative"); // P-10
-            return Err(SendError::new(problem));
-        }
         let chosen = self
             .handle
             .accumulator()
@@ -310,7 +322,6 @@ impl Client {
         chosen.map_err(|refusal| refused(&refusal))
     }
 
-    #[inline]
     fn append(
         &self,
         destination: &Destination<'_>,

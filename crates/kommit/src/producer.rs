@@ -90,7 +90,10 @@ impl Producer {
     /// Dropping the future before it is ready sends nothing.
     #[inline]
     pub async fn send(&self, record: Record<'_>) -> Result<Delivery, SendError> {
-        self.client.send(record, None).await
+        match self.client.send_amid(&record, None) {
+            Some(delivery) => Ok(delivery),
+            None => self.client.send(record, None).await,
+        }
     }
 
     /// Sends a slice of records in its order, each as [`send`](Producer::send) does, with up to `max.block.ms` for each. There is a delivery for each

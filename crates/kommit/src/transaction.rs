@@ -42,6 +42,9 @@ impl<'p> Transaction<'p> {
     ///
     /// Dropping the future before it is ready sends nothing.
     pub async fn send(&self, record: Record<'_>) -> Result<Delivery, SendError> {
+        if let Some(delivery) = self.producer.client.send_amid(&record, Some(self.number)) {
+            return Ok(delivery);
+        }
         let sent = self.producer.client.send(record, Some(self.number)).await;
         if let Err(error) = &sent {
             self.producer.client.condemn(error);
