@@ -35,6 +35,8 @@ pub struct BrokerConfig {
     pub storage: Storage,
     /// Where everything that survives a restart is written; without one, it lasts as long as the process. Only for [`Storage::Memory`].
     pub data_directory: Option<PathBuf>,
+    /// What the tables and logs may take: everything is in memory.
+    pub limits: Limits,
     /// How long an append takes to be replicated: acks = all waits for it, and the high watermark lags by it (B-30, B-110).
     pub replication_delay: Duration,
     /// How long Metadata still names the leader before, after [`BrokerCore::move_leader`](crate::BrokerCore::move_leader) (B-20).
@@ -83,6 +85,7 @@ impl Default for BrokerConfig {
             topic_defaults: TopicConfig::default(),
             storage: Storage::Memory,
             data_directory: None,
+            limits: Limits::default(),
             replication_delay: Duration::ZERO,
             metadata_delay: Duration::ZERO,
             marker_delay: Duration::ZERO,
@@ -99,6 +102,24 @@ impl Default for BrokerConfig {
             denials: Denials::default(),
             coordinator: CoordinatorConfig::default(),
             seed: 0,
+        }
+    }
+}
+
+/// Bounds of what clients can make the broker keep. Those of the coordinators are in [`CoordinatorConfig`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes in all logs together; behind it a produce is answered with KAFKA_STORAGE_ERROR, as by a full disk.
+    pub log_bytes: u64,
+    /// Partitions of all topics together; behind it a topic is answered with POLICY_VIOLATION.
+    pub partitions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            log_bytes: 4 * 1024 * 1024 * 1024,
+            partitions: 100_000,
         }
     }
 }

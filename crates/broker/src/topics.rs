@@ -11,7 +11,7 @@ use std::sync::Arc;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::units::{NodeId, Offset, TopicId, TopicPartition};
 
-use crate::config::TopicConfig;
+use crate::config::{BrokerConfig, TopicConfig};
 use crate::coordinator::interface::{
     CONSUMER_OFFSETS_TOPIC, ClusterNode, ClusterView, CoordinatorKind, NodeState, SHARD_COUNT, Shard,
     ShardState, TRANSACTION_STATE_TOPIC, TopicView, TransactionVersion,
@@ -82,6 +82,7 @@ pub(crate) struct Cluster {
     transaction_version: TransactionVersion,
     features_epoch: i64,
     random: u64,
+    max_partitions: usize,
     /// Topics that are not as they were last given away.
     changed: BTreeSet<Arc<str>>,
     /// The features as they were last given away.
@@ -90,7 +91,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// A cluster of these nodes, without topics.
-    pub(crate) fn new(nodes: Vec<ClusterNode>, transaction_version: TransactionVersion, seed: u64) -> Self {
+    pub(crate) fn new(nodes: Vec<ClusterNode>, config: &BrokerConfig) -> Self {
         Self {
             nodes,
             topics: BTreeMap::new(),
@@ -98,9 +99,10 @@ impl Cluster {
             views: BTreeMap::new(),
             transaction_shards: Vec::new(),
             group_shards: Vec::new(),
-            transaction_version,
+            transaction_version: config.transaction_version,
             features_epoch: 1,
-            random: seed,
+            random: config.seed,
+            max_partitions: config.limits.partitions,
             changed: BTreeSet::new(),
             saved_features: None,
         }
@@ -136,6 +138,20 @@ impl Cluster {
         if self.topics.contains_key(new.name.as_str()) {
             return Err(ErrorCode::TopicAlreadyExists);
         }
+        self.check_room(new.partitions as usize)?;
+        Ok(self.add_topic(new))
+    }
+
+    /// Whether so many more partitions may exist.
+    fn check_room(&self, more: usize) -> Result<(), ErrorCode> {
+        let present: usize = self.topics.values().map(|topic| topic.partitions.len()).sum();
+        if present.saturating_add(more) > self.max_partitions {
+            return Err(ErrorCode::PolicyViolation);
+        }
+        Ok(())
+    }
+
+    fn add_topic(&mut self, new: NewTopic) -> TopicId {
         let id = self.fresh_topic_id();
         let name: Arc<str> = new.name.into();
         let first = self.topics.len();
@@ -148,7 +164,7 @@ impl Cluster {
             config: new.config,
             partitions,
         });
-        Ok(id)
+        id
     }
 
     fn insert_topic(&mut self, topic: Topic) {
@@ -181,8 +197,7 @@ impl Cluster {
             replication_factor,
             config,
         };
-        self.create_topic(new)
-            .expect("an internal topic has a legal name and did not exist");
+        self.add_topic(new);
     }
 
     /// Deletes a topic with its records.
@@ -205,6 +220,7 @@ impl Cluster {
         if (count as usize) <= present {
             return Err(ErrorCode::InvalidPartitions);
         }
+        self.check_room(count as usize - present)?;
         let factor = topic
             .partitions
             .first()
@@ -287,6 +303,12 @@ impl Cluster {
     /// All topics, to change them.
     pub(crate) fn topics_mut(&mut self) -> impl Iterator<Item = &mut Topic> {
         self.topics.values_mut()
+    }
+
+    /// How many bytes all logs take together.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        let partitions = self.topics.values().flat_map(|topic| &topic.partitions);
+        partitions.map(|partition| partition.log().bytes()).sum()
     }
 
     /// A partition by name.

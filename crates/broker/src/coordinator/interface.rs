@@ -266,6 +266,10 @@ pub struct CoordinatorConfig {
     pub expired_transactional_id_interval: Duration,
     /// `offset.metadata.max.bytes` (B-118).
     pub offset_metadata_max_bytes: usize,
+    /// `group.max.size`, those included that were given an id and have not joined yet.
+    pub group_max_size: usize,
+    /// How many transactional ids, and how many groups, there may be. More are told COORDINATOR_NOT_AVAILABLE.
+    pub max_ids: usize,
 }
 
 impl Default for CoordinatorConfig {
@@ -276,6 +280,8 @@ impl Default for CoordinatorConfig {
             transactional_id_expiration: Duration::from_secs(7 * 24 * 3600),
             expired_transactional_id_interval: Duration::from_secs(3600),
             offset_metadata_max_bytes: 4096,
+            group_max_size: 10_000,
+            max_ids: 100_000,
         }
     }
 }

@@ -19,6 +19,8 @@ use crate::topics::Cluster;
 
 /// How long a marker waits for a partition without leader (B-94).
 const MARKER_RETRY: std::time::Duration = std::time::Duration::from_millis(20);
+/// More bytes than a marker has.
+const LARGEST_MARKER: u64 = 128;
 /// Kafka replicates to three brokers where nobody says otherwise.
 const USUAL_REPLICATION: u16 = 3;
 
@@ -47,6 +49,8 @@ pub(crate) struct World {
     outdated: BTreeMap<TopicPartition, Outdated>,
     /// Partitions with batches that were not given away to be kept.
     grown: BTreeSet<TopicPartition>,
+    /// At least as many bytes as there are in the logs.
+    log_bytes: u64,
     changes: u64,
     coordinators_due: Instant,
     expiry_due: Option<Instant>,
@@ -64,7 +68,7 @@ impl World {
             })
             .collect();
         Self {
-            cluster: Cluster::new(nodes, config.transaction_version, config.seed),
+            cluster: Cluster::new(nodes, &config),
             coordinators: Coordinators::new(config.coordinator.clone()),
             questions: Questions::default(),
             markers: BTreeMap::new(),
@@ -75,6 +79,7 @@ impl World {
             lagging: BTreeSet::new(),
             outdated: BTreeMap::new(),
             grown: BTreeSet::new(),
+            log_bytes: 0,
             changes: 0,
             coordinators_due: Instant::ORIGIN,
             expiry_due: None,
@@ -152,6 +157,20 @@ impl World {
         if self.config.data_directory.is_some() {
             self.grown.insert(partition.clone());
         }
+    }
+
+    /// So many bytes were appended.
+    pub(crate) fn note_bytes(&mut self, bytes: u64) {
+        self.log_bytes = self.log_bytes.saturating_add(bytes);
+    }
+
+    /// How many bytes may still be appended. What was deleted is noticed when there is no room for `wanted` any more.
+    pub(crate) fn room(&mut self, wanted: usize) -> u64 {
+        let limit = self.config.limits.log_bytes;
+        if self.log_bytes.saturating_add(wanted as u64) > limit {
+            self.log_bytes = self.cluster.log_bytes();
+        }
+        limit.saturating_sub(self.log_bytes)
     }
 
     /// What changed since the last call, of everything that survives a restart.
@@ -295,11 +314,15 @@ impl World {
                     storage: self.config.storage,
                     now,
                     replicated_at: context_time,
+                    // The end of a transaction is written, whatever it takes.
+                    room: u64::MAX,
                 };
                 match topic.partition_mut(target.partition.0) {
                     None => Ok(()),
                     Some(partition) if partition.leader.is_none() => Err(ErrorCode::LeaderNotAvailable),
-                    Some(partition) => partition.append_marker(&marker, &context).map(drop),
+                    Some(partition) => partition.append_marker(&marker, &context).map(|_| {
+                        self.log_bytes = self.log_bytes.saturating_add(LARGEST_MARKER);
+                    }),
                 }
             }
         };

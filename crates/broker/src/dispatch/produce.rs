@@ -279,6 +279,7 @@ fn append_batch(
 ) -> Result<Appended, Refusal> {
     let unknown = || Refusal::hidden(ErrorCode::UnknownTopicOrPartition);
     let storage = world.config.storage;
+    let room = world.room(batch.bytes.len());
     let topic = world.cluster.topic_mut(&name.topic).ok_or_else(unknown)?;
     let config = topic.config.clone();
     let partition = topic.partition_mut(name.partition.0).ok_or_else(unknown)?;
@@ -286,16 +287,18 @@ fn append_batch(
     if acks == -1 && !partition.has_enough_in_sync(&config) {
         return Err(Refusal::hidden(ErrorCode::NotEnoughReplicas));
     }
-    partition.append(
-        batch,
-        proof,
-        &AppendContext {
-            config: &config,
-            storage,
-            now,
-            replicated_at,
-        },
-    )
+    let bytes_before = partition.log().bytes();
+    let context = AppendContext {
+        config: &config,
+        storage,
+        now,
+        replicated_at,
+        room,
+    };
+    let appended = partition.append(batch, proof, &context)?;
+    let more = partition.log().bytes() - bytes_before;
+    world.note_bytes(more);
+    Ok(appended)
 }
 
 /// How far an appended batch is from being replicated; `None` when it is, or was refused.

@@ -66,6 +66,7 @@ pub(crate) struct Log {
     batches: VecDeque<LoggedBatch>,
     start: i64,
     end: i64,
+    bytes: u64,
     /// What is before it has been given away to be kept.
     saved: i64,
 }
@@ -78,6 +79,7 @@ impl Log {
             "a batch goes to the end of the log"
         );
         self.end = batch.last_offset.0 + 1;
+        self.bytes += batch.bytes.len() as u64;
         self.batches.push_back(batch);
     }
 
@@ -90,11 +92,10 @@ impl Log {
     /// B-117: moves the log start, and forgets the batches that end before it.
     pub(crate) fn delete_before(&mut self, offset: Offset) {
         self.start = self.start.max(offset.0);
-        while self
-            .batches
-            .front()
-            .is_some_and(|batch| batch.last_offset.0 < self.start)
-        {
+        let start = self.start;
+        let is_gone = |batch: &&LoggedBatch| batch.last_offset.0 < start;
+        while let Some(batch) = self.batches.front().filter(is_gone) {
+            self.bytes -= batch.bytes.len() as u64;
             self.batches.pop_front();
         }
     }
@@ -134,6 +135,11 @@ impl Log {
     /// The first offset that can be read.
     pub(crate) fn start(&self) -> Offset {
         Offset(self.start)
+    }
+
+    /// How many bytes the batches take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// All batches, oldest first.

@@ -166,6 +166,9 @@ impl Partition {
                 .check(&candidate, self.verifications.entry(candidate.id))
                 .map_err(Refusal::shown)?;
         }
+        if incoming.bytes.len() as u64 > context.room {
+            return Err(Refusal::hidden(ErrorCode::KafkaStorageError));
+        }
         Ok(self.store(incoming, latest, context))
     }
 
@@ -336,6 +339,7 @@ impl Partition {
             return Err(ErrorCode::OffsetOutOfRange);
         }
         self.log.delete_before(target);
+        self.visibility.forget_before(self.log.start());
         Ok(self.log.start())
     }
 
@@ -395,4 +399,6 @@ pub(crate) struct AppendContext<'a> {
     pub(crate) now: Now,
     /// When the append will be replicated (B-30).
     pub(crate) replicated_at: Instant,
+    /// How many bytes the logs may still take.
+    pub(crate) room: u64,
 }

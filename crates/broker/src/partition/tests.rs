@@ -92,6 +92,7 @@ fn circumstances(config: &TopicConfig, wall: Timestamp) -> AppendContext<'_> {
             wall,
         },
         replicated_at: Instant::ORIGIN,
+        room: u64::MAX,
     }
 }
 

@@ -62,6 +62,12 @@ impl Visibility {
         self.aborted.push(transaction);
     }
 
+    /// Forgets the aborted transactions that ended before the log starts.
+    pub(crate) fn forget_before(&mut self, start: Offset) {
+        self.aborted
+            .retain(|transaction| transaction.marker_offset >= start);
+    }
+
     /// Moves the high watermark over what is replicated by now. Whether it moved.
     pub(crate) fn advance(&mut self, now: Instant) -> bool {
         let before = self.replicated;

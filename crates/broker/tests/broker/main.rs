@@ -8,6 +8,7 @@ mod failover;
 mod faults;
 mod fetch;
 mod idempotence;
+mod limits;
 mod metadata;
 mod produce;
 mod producer_state;

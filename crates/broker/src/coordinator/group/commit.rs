@@ -213,6 +213,7 @@ impl GroupCoordinator {
                 Ok(())
             }
             None if committer.generation < 0 => {
+                self.check_room(group)?;
                 self.changed.insert(Arc::clone(group));
                 self.groups.insert(Arc::clone(group), Group::default());
                 Ok(())

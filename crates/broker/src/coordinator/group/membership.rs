@@ -132,6 +132,11 @@ pub(super) enum Waiting {
 }
 
 impl Group {
+    /// How many are members, or were promised to become it.
+    pub(super) fn size(&self) -> usize {
+        self.members.len() + self.promised_ids.len()
+    }
+
     /// B-118: whether the committer may.
     pub(super) fn check_commit(&self, committer: Committer<'_>, kind: CommitKind) -> Result<(), ErrorCode> {
         if committer.generation < 0 && self.phase == Phase::Empty {

@@ -31,6 +31,8 @@ const FIRST_WITH_TOPIC_IDS: i16 = 10;
 #[derive(Debug)]
 pub(super) struct GroupCoordinator {
     metadata_max_bytes: usize,
+    group_max_size: usize,
+    max_groups: usize,
     groups: BTreeMap<Arc<str>, Group>,
     shards: BTreeMap<u32, OffsetsShard>,
     /// Counts everybody who ever wanted to join, for ids that nobody has.
@@ -48,6 +50,8 @@ impl GroupCoordinator {
     pub(super) fn new(config: &CoordinatorConfig) -> Self {
         Self {
             metadata_max_bytes: config.offset_metadata_max_bytes,
+            group_max_size: config.group_max_size,
+            max_groups: config.max_ids,
             groups: BTreeMap::new(),
             shards: BTreeMap::new(),
             members_seen: 0,
@@ -60,6 +64,8 @@ impl GroupCoordinator {
 
     pub(super) fn configure(&mut self, config: &CoordinatorConfig) {
         self.metadata_max_bytes = config.offset_metadata_max_bytes;
+        self.group_max_size = config.group_max_size;
+        self.max_groups = config.max_ids;
     }
 
     /// B-119: the end of a transaction reaches its offsets. Markers for other topics are nobody's concern here.

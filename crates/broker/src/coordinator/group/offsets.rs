@@ -11,6 +11,9 @@ use kommit_protocol::units::{Identity, LeaderEpoch, ProducerEpoch, ProducerId, T
 
 use crate::coordinator::interface::{MarkerOutcome, MarkerWrite, TransactionVersion};
 
+/// So many producers are known in a shard, as long as their transactions are over.
+const MOST_PRODUCERS: usize = 10_000;
+
 /// An offset as a group stored it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StoredOffset {
@@ -84,6 +87,7 @@ impl OffsetsShard {
         stored: StoredOffset,
     ) {
         let position = self.advance();
+        self.make_room_for(identity.id);
         self.changed_producers.insert(identity.id);
         let producer = self.producers.entry(identity.id).or_insert(ShardProducer {
             epoch: identity.epoch,
@@ -99,6 +103,7 @@ impl OffsetsShard {
     /// them; an abort drops them. A marker that is older than what the shard knows does nothing.
     pub(super) fn apply(&mut self, marker: &MarkerWrite) {
         let Identity { id, epoch } = marker.identity;
+        self.make_room_for(id);
         self.changed_producers.insert(id);
         let producer = self.producers.entry(id).or_insert(ShardProducer {
             epoch,
@@ -116,6 +121,22 @@ impl OffsetsShard {
         match marker.outcome {
             MarkerOutcome::Commit => self.settle(decided),
             MarkerOutcome::Abort => {}
+        }
+    }
+
+    /// Makes room for a producer that is not known yet: the one with the lowest id goes whose transactions are over. Should it come back, the
+    /// coordinator knows its epoch.
+    fn make_room_for(&mut self, id: ProducerId) {
+        if self.producers.len() < MOST_PRODUCERS || self.producers.contains_key(&id) {
+            return;
+        }
+        let mut closed = self
+            .producers
+            .iter()
+            .filter(|(_, producer)| producer.open.is_none());
+        if let Some((&id, _)) = closed.next() {
+            self.producers.remove(&id);
+            self.changed_producers.remove(&id);
         }
     }
 
@@ -196,5 +217,44 @@ impl ShardProducer {
                         && (self.open.is_none() || self.epoch == ProducerEpoch::MAX))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shard does not remember every producer that it ever saw: the oldest goes first, and none whose transaction is open.
+    #[test]
+    fn a_shard_forgets_the_oldest_producers_without_a_transaction() {
+        let mut shard = OffsetsShard::default();
+        let group: Arc<str> = "g".into();
+        let most = i64::try_from(MOST_PRODUCERS).expect("few");
+        for id in 0..most + 10 {
+            let identity = Identity {
+                id: ProducerId(id),
+                epoch: ProducerEpoch(0),
+            };
+            let stored = StoredOffset {
+                offset: id,
+                leader_epoch: LeaderEpoch(-1),
+                metadata: String::new(),
+            };
+            shard.commit_in_transaction(identity, &group, TopicPartition::new("orders", 0), stored);
+            if id > 0 {
+                shard.apply(&MarkerWrite {
+                    transactional_id: "t".into(),
+                    topic_partition: TopicPartition::new("__consumer_offsets", 0),
+                    identity,
+                    outcome: MarkerOutcome::Commit,
+                    coordinator_epoch: 0,
+                    transaction_version: TransactionVersion::V1,
+                });
+            }
+        }
+        assert_eq!(shard.producers.len(), MOST_PRODUCERS);
+        assert!(shard.producers.contains_key(&ProducerId(0)));
+        assert!(!shard.producers.contains_key(&ProducerId(1)));
+        assert!(shard.producers.contains_key(&ProducerId(most + 9)));
     }
 }

@@ -53,11 +53,22 @@ impl GroupCoordinator {
         if !SESSION_TIMEOUTS.contains(&request.session_timeout_ms) {
             return Err(ErrorCode::InvalidSessionTimeout);
         }
-        let is_known = self.groups.contains_key(request.group_id.as_str());
-        if is_known || request.member_id.is_empty() {
+        self.check_room(&request.group_id)?;
+        match self.groups.get(request.group_id.as_str()) {
+            Some(group) if request.member_id.is_empty() && group.size() >= self.group_max_size => {
+                Err(ErrorCode::GroupMaxSizeReached)
+            }
+            None if !request.member_id.is_empty() => Err(ErrorCode::UnknownMemberId),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the group is known, or may become so.
+    pub(super) fn check_room(&self, group: &str) -> Result<(), ErrorCode> {
+        if self.groups.contains_key(group) || self.groups.len() < self.max_groups {
             Ok(())
         } else {
-            Err(ErrorCode::UnknownMemberId)
+            Err(ErrorCode::CoordinatorNotAvailable)
         }
     }
 

@@ -40,6 +40,9 @@ impl TransactionCoordinator {
         scene: Scene,
     ) -> Result<Identity, ErrorCode> {
         if !self.transactions.contains_key(id) {
+            if self.transactions.len() >= self.config.max_ids {
+                return Err(ErrorCode::CoordinatorNotAvailable);
+            }
             let producer_id = self.producer_ids.allocate(scene.node)?;
             self.transactions
                 .insert(Arc::from(id), Transaction::new(producer_id, timeout, scene.now));
