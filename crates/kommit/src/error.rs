@@ -435,7 +435,10 @@ impl DeadProducer {
 
     /// Whether another instance with the same `transactional.id` took over, or the coordinator ended the transaction after its time-out.
     pub fn is_fenced(&self) -> bool {
-        matches!(self.error.origin(), TransactionError::ProducerFenced(_))
+        matches!(
+            self.error.origin(),
+            TransactionError::ProducerFenced(_) | TransactionError::FencedAtRenewal(_)
+        )
     }
 
     /// Never: build a new producer.

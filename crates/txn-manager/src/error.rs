@@ -57,6 +57,11 @@ pub enum TransactionError {
          after transaction.timeout.ms. Close this producer; if no other instance is meant to run, build a new one"
     )]
     ProducerFenced(Rejection),
+    /// The same, answered when the epoch was to be renewed behind a transaction (R6, H05). Fatal; that transaction ended as it was told.
+    #[error(
+        "{0}, which was to renew the epoch behind the last transaction; that one ended as was told. Either another instance with the          same transactional.id took over, or a request of that transaction that had gone unanswered came late and opened another one,          which the coordinator then aborted. Close this producer; if no other instance is meant to run, build a new one"
+    )]
+    FencedAtRenewal(Rejection),
     /// INVALID_TXN_STATE answered to an end: there is nothing to end (H18). Fatal.
     #[error(
         "{0}: there is nothing to end. Either the coordinator aborted the transaction after transaction.timeout.ms, or another \
@@ -196,6 +201,7 @@ impl TransactionError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::ProducerFenced(rejection)
+            | Self::FencedAtRenewal(rejection)
             | Self::NothingToEnd(rejection)
             | Self::InvalidProducerEpoch(rejection)
             | Self::Unauthorized(rejection)

@@ -89,6 +89,12 @@ impl Request {
         })
     }
 
+    /// Is it InitProducerId of a producer that has an identity already?
+    pub fn renews_an_epoch(&self) -> bool {
+        self.api_key == ApiKey::InitProducerId
+            && matches!(self.decoded(), RequestKind::InitProducerId(request) if request.producer_id.0 >= 0)
+    }
+
     fn read(frame: Bytes) -> io::Result<Self> {
         let mut rest = frame.clone();
         if rest.len() < 8 {

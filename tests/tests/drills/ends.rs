@@ -5,7 +5,7 @@ use kommit_protocol::api::ApiKey::{
     TxnOffsetCommit,
 };
 use kommit_protocol::error_code::ErrorCode;
-use kommit_tests::world::fault::{answer, deliver_late, drop_answer, serve_then_answer};
+use kommit_tests::world::fault::{answer, deliver_late, drop_answer, hold_request, serve_then_answer};
 use kommit_tests::world::{CallOutcome, Fault, World, aborted, committed, waiting};
 use kommit_txn_manager::TransactionFate;
 
@@ -157,6 +157,36 @@ pub(crate) fn late_addpartitions() {
         // Longer than `transaction.timeout.ms`: whatever the late copy had opened would be aborted, and the producer fenced.
         world.run_for(100 * SECOND);
         commits(&world, &producer, "b");
+        assert_eq!(world.committed("orders", 0), ["a", "b"]);
+        world.audit();
+    });
+}
+
+/// H04, H05, R6: the late addition comes between the end of its transaction and the new epoch, and opens one that nobody knows of. The coordinator
+/// ends that by fencing this producer, which says so: its transaction is committed, and another instance goes on.
+#[test]
+pub(crate) fn late_addpartitions_before_the_new_epoch() {
+    with_both_versions(|world, version| {
+        let producer = world.transactional("t-1");
+        world.rule(deliver_late(AddPartitionsToTxn, 2 * SECOND).once());
+        world.rule(hold_request(InitProducerId).once());
+        producer.begin();
+        producer.send("orders", 0, "a");
+        let commit = producer.commit();
+        world.run_for(5 * SECOND);
+        world.release(InitProducerId);
+        world.run();
+        assert_eq!(commit.outcome(), committed());
+        let next = if version == 1 {
+            let abort = producer.abort();
+            world.run();
+            let text = format!("{:?}", abort.outcome());
+            assert!(text.contains("FencedAtRenewal"), "{text}");
+            world.transactional("t-1")
+        } else {
+            producer
+        };
+        commits(&world, &next, "b");
         assert_eq!(world.committed("orders", 0), ["a", "b"]);
         world.audit();
     });

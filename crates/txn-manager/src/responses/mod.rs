@@ -23,7 +23,9 @@ use tracing::debug;
 use crate::error::TransactionError;
 use crate::manager::TransactionManager;
 use crate::outcome::{Outcome, TransactionFate};
-use crate::requests::{Answer, Decision, RequestBody, ResponseBody, TransactionalRequest, Work};
+use crate::requests::{
+    Answer, Decision, IdentityPurpose, RequestBody, ResponseBody, TransactionalRequest, Work,
+};
 use crate::transaction::{Answers, CommitAttempts};
 
 impl TransactionManager {
@@ -172,9 +174,10 @@ impl TransactionManager {
     pub(crate) fn fatal_refusal(&self, request: &TransactionalRequest, code: ErrorCode) -> TransactionError {
         let rejection = self.rejection(request.kind().name(), code, None);
         match code {
-            ErrorCode::InvalidProducerEpoch | ErrorCode::ProducerFenced => {
-                TransactionError::ProducerFenced(rejection)
-            }
+            ErrorCode::InvalidProducerEpoch | ErrorCode::ProducerFenced => match request.work {
+                Work::Identity(IdentityPurpose::Bump) => TransactionError::FencedAtRenewal(rejection),
+                _ => TransactionError::ProducerFenced(rejection),
+            },
             ErrorCode::InvalidTxnState if matches!(request.work, Work::End { .. }) => {
                 TransactionError::NothingToEnd(rejection)
             }
