@@ -145,9 +145,9 @@ impl TransactionalProducer {
     pub async fn begin(&mut self) -> Result<Transaction<'_>, BeginError> {
         let begun = self.client.now();
         self.end_earlier().await?;
-        self.client
-            .open_gate(self.next)
-            .map_err(|reason| self.cannot_begin(reason))?;
+        if let Err(reason) = self.client.open_gate(self.next) {
+            return Err(self.cannot_begin(reason).await);
+        }
         self.client
             .leave_word(Command::Begin)
             .map_err(|_gone| BeginError::Closed)?;
@@ -342,10 +342,23 @@ impl TransactionalProducer {
         }
     }
 
-    fn cannot_begin(&self, reason: GateReason) -> BeginError {
+    async fn cannot_begin(&mut self, reason: GateReason) -> BeginError {
         match reason {
             GateReason::ProducerClosed => BeginError::Closed,
+            GateReason::Fatal(_) => match self.failure().await {
+                Some(error) => BeginError::Dead(DeadProducer::new(error, TransactionFate::NoneOpen)),
+                None => BeginError::Refused(reason),
+            },
             other => BeginError::Refused(other),
+        }
+    }
+
+    /// Why the producer has failed: behind that, a commit is refused with the reason and changes nothing (T-10).
+    async fn failure(&self) -> Option<TransactionError> {
+        let refused = self.client.call(Command::Commit).ok()?;
+        match tokio::time::timeout(self.client.max_block(), refused).await {
+            Ok(Ok(Reply::Refused(CommandError::Failed(error)))) => Some(error),
+            _ => None,
         }
     }
 }
