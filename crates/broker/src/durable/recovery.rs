@@ -57,7 +57,10 @@ impl Recovery {
         match entry {
             Entry::Features(state) => cluster.restore_features(&state),
             Entry::Topic(state) => cluster.restore_topic(state),
-            Entry::TopicDeleted(name) => cluster.restore_deletion(&name),
+            Entry::TopicDeleted(name) => {
+                cluster.restore_deletion(&name);
+                Ok(())
+            }
             Entry::Batch(batch) => cluster.restore_batch(batch),
             of_coordinators => coordinators.restore(of_coordinators),
         }

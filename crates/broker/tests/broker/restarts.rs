@@ -300,6 +300,53 @@ fn topics_and_features_survive_a_restart() {
     }
 }
 
+/// A topic that came and went between two turns, and one that was deleted and created anew with its records.
+#[test]
+fn topics_that_come_and_go_survive_a_restart_as_they_are() {
+    for memory in BOTH {
+        let mut scene = Scene::with(kept());
+        let connection = scene.connect();
+        scene.produce(connection, &Batch::plain().records(3));
+        scene.core.create_topic("brief", 1).expect("new");
+        scene.core.delete_topic("brief").expect("it exists");
+        scene.core.delete_topic(TOPIC).expect("it exists");
+        let id = scene.core.create_topic(TOPIC, 2).expect("new");
+        scene.produce(connection, &Batch::plain());
+        scene.restart(memory);
+        assert_eq!(scene.core.topic_id("brief"), None);
+        assert_eq!(scene.core.topic_id(TOPIC), Some(id));
+        assert_eq!(scene.log_len(), 1, "{memory:?}");
+    }
+}
+
+/// A transaction of very many partitions with a short name can be read back.
+#[test]
+fn large_transactions_survive_a_restart() {
+    const PARTITIONS: i32 = 5_000;
+    for memory in BOTH {
+        let (mut scene, connection, identity) = transactional(kept());
+        scene
+            .core
+            .create_topic("t", PARTITIONS.cast_unsigned())
+            .expect("new");
+        let request = AddPartitionsToTxnRequest {
+            v3_and_below_transactional_id: "t".to_owned(),
+            v3_and_below_producer_id: identity.0,
+            v3_and_below_producer_epoch: identity.1,
+            v3_and_below_topics: vec![AddPartitionsToTxnRequestTopic {
+                name: "t".to_owned(),
+                partitions: (0..PARTITIONS).map(PartitionId).collect(),
+            }],
+            ..Default::default()
+        };
+        scene.ask(connection, &request, 3);
+        let before = state(&mut scene);
+        assert_eq!(before.topics[0].partitions.len(), 5_000);
+        scene.restart(memory);
+        assert_eq!(state(&mut scene), before, "{memory:?}");
+    }
+}
+
 fn commit_offset(
     scene: &mut Scene,
     connection: ConnectionId,
