@@ -11,9 +11,12 @@ use kommit_accumulator::{
 };
 use kommit_network::{Acks, ClusterSnapshot, Completed, NetAction, NetEvent, Network};
 use kommit_protocol::backoff::Backoff;
+use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::PartitionIndex;
-use kommit_txn_manager::{CoordinatorType, Renumbering, Ticket, TransactionManager, TransactionalRequest};
+use kommit_txn_manager::{
+    CoordinatorType, Renumbering, Ticket, TransactionError, TransactionManager, TransactionalRequest,
+};
 
 use crate::at_hand::AtHand;
 use crate::command::{Command, Reply};
@@ -24,6 +27,7 @@ use crate::next_transaction::{Followed, NextTransaction};
 use crate::pace::Pace;
 use crate::phase::Phase;
 use crate::produce_response::ProduceRequest;
+use crate::run_once::fatal;
 use crate::topic_ids::TopicIds;
 
 /// What the user decided about sending (S-1).
@@ -227,8 +231,8 @@ impl SenderCore {
         }
     }
 
-    /// What was counted up to now.
-    fn report(&self, now: Instant) -> SenderReport {
+    /// What was counted and learned up to now.
+    pub fn report(&self, now: Instant) -> SenderReport {
         SenderReport {
             at: now,
             sender: self.counts.clone(),
@@ -287,9 +291,18 @@ impl SenderCore {
     /// H30: before anything is drained towards brokers that belong to another cluster.
     fn stop_in_other_cluster(&mut self) {
         let failure = self.network.cluster().failure.as_ref();
-        let failure = failure.filter(|failure| failure.is_permanent());
-        if let (Some(txn), Some(failure)) = (self.txn.as_mut(), failure) {
-            txn.cluster_changed(&failure.to_string());
+        let Some(what) = failure.filter(|it| it.is_permanent()).map(ToString::to_string) else {
+            return;
+        };
+        match self.txn.as_mut() {
+            Some(txn) => txn.cluster_changed(&what),
+            None => {
+                // Nobody else keeps a fatal state for a producer without identity.
+                let fatal_code = GateReason::Fatal(ErrorCode::UnknownServerError);
+                self.accumulator.gate().close(fatal_code);
+                let (who, what) = ("producer".into(), what.into());
+                self.fail_incomplete_batches(&fatal(&TransactionError::BrokenAnswer { who, what }));
+            }
         }
     }
 
@@ -423,7 +436,7 @@ impl SenderCore {
     }
 
     /// The pause behind a transaction that ends now, learned from those before (a metric).
-    pub fn transaction_pause(&self) -> Duration {
+    fn transaction_pause(&self) -> Duration {
         let coordinator = self
             .txn
             .as_ref()

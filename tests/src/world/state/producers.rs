@@ -289,7 +289,7 @@ impl State {
 
     pub(crate) fn transaction_pause(&self, producer: usize) -> Duration {
         let core = self.producers[producer].core.as_ref();
-        core.map_or(Duration::ZERO, SenderCore::transaction_pause)
+        core.map_or(Duration::ZERO, |core| core.report(self.now).transaction_pause)
     }
 
     /// Feed, turn, carry out: what the driver does.
