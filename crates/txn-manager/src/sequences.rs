@@ -3,7 +3,7 @@
 //! Indexed by [`PartitionIndex`], so that a batch costs one look into a table. Sequences of a batch whose fate is unknown are never
 //! given to other records (R3); those of a batch that is proven not written are given back when nothing behind them remains (T-71).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use kommit_protocol::hazard_rule::HazardRule;
 use kommit_protocol::units::{Identity, PartitionIndex, Sequence};
@@ -25,7 +25,7 @@ pub struct Renumbering {
 #[derive(Debug, Default)]
 pub(crate) struct Sequences {
     entries: Vec<Entry>,
-    unresolved: BTreeMap<PartitionIndex, Sequence>,
+    unresolved: BTreeSet<PartitionIndex>,
 }
 
 /// T-63. Everything in flight has the entry's identity.
@@ -170,7 +170,7 @@ impl Sequences {
 
     /// A-48 c, d, D-15 and D-16: whether a batch without a stamp may get one now.
     pub(crate) fn may_stamp(&self, partition: PartitionIndex, current: Identity) -> bool {
-        if self.unresolved.contains_key(&partition) {
+        if self.unresolved.contains(&partition) {
             return false;
         }
         let Some(entry) = self.entry(partition) else {
@@ -317,20 +317,16 @@ impl Sequences {
         }
     }
 
-    /// T-88.
+    /// T-88. Which sequence it was need not be kept: the entry knows whether the next one is in doubt (T-89).
     pub(crate) fn mark_unresolved(&mut self, batch: &BatchId) {
-        let behind = batch.last_sequence().advanced_by(1);
-        let mark = self.unresolved.entry(batch.partition).or_insert(behind);
-        if behind.distance_from(*mark) > 0 {
-            *mark = behind;
-        }
+        self.unresolved.insert(batch.partition);
     }
 
     /// T-89: drops the marks of partitions without in-flight batches and gives those whose next sequence is in doubt.
     pub(crate) fn resolve(&mut self) -> Vec<PartitionIndex> {
         let quiet: Vec<PartitionIndex> = self
             .unresolved
-            .keys()
+            .iter()
             .copied()
             .filter(|partition| !self.has_in_flight(*partition))
             .collect();

@@ -239,10 +239,11 @@ fn a_fatal_error_answers_everybody_who_waits() {
     stage.begin();
     stage.offsets(1);
     stage.offsets(1);
+    stage.commit();
     let out = stage.take(RequestKind::TxnOffsetCommit);
     stage.manager.authentication_failed("bad password");
     let answered = stage.answered_tickets();
-    assert_eq!(answered.len(), 2);
+    assert_eq!(answered.len(), 3, "two for offsets and one for the commit");
     assert!(
         answered
             .iter()

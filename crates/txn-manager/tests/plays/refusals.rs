@@ -33,7 +33,7 @@ fn a_refused_step_names_the_producer_and_both_states() {
     }
 }
 
-/// T-21: the records of an idempotent-only producer need no transaction and no identity, but a producer that has not failed.
+/// T-21, T-23: the records of an idempotent-only producer need no transaction and no identity, but a producer that has not failed.
 #[test]
 fn an_idempotent_producer_takes_records_until_it_has_failed() {
     let mut stage = Stage::of(TransactionConfig::idempotent());
@@ -44,7 +44,9 @@ fn an_idempotent_producer_takes_records_until_it_has_failed() {
     stage.succeed(RequestKind::InitProducerId);
     assert_eq!(stage.state(), StateName::Ready);
     stage.join(2);
+    assert!(stage.manager.may_drain(partition(2), None));
     stage.manager.close();
+    assert!(!stage.manager.may_drain(partition(2), None));
     let refused = stage.manager.join(partition(3), &topic_partition(3));
     assert!(matches!(refused, Err(CommandError::Failed(_))), "{refused:?}");
 }
