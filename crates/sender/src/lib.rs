@@ -15,6 +15,9 @@ mod command;
 mod core;
 mod counts;
 mod driver;
+#[cfg(test)]
+#[path = "../../../tests/support/error_tables.rs"]
+mod error_tables;
 mod flush;
 mod gap;
 mod gate;

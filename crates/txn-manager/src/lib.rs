@@ -18,9 +18,10 @@ mod commands;
 mod config;
 mod coordinators;
 mod error;
-mod gaps;
 #[cfg(test)]
-mod golden;
+#[path = "../../../tests/support/error_tables.rs"]
+mod error_tables;
+mod gaps;
 mod identity;
 mod manager;
 mod offsets;

@@ -1,8 +1,4 @@
-//! The error tables, printed into the documentation and compared with it: per table one row for each action, with its codes in the order
-//! of the numbers. The action of a code that Kafka does not have yet is the one of "every other code".
-
-use std::collections::BTreeMap;
-use std::fmt::{Debug, Write};
+//! The error tables of the transactional responses, printed into the documentation and compared with it.
 
 use kommit_protocol::error_code::ErrorCode;
 
@@ -13,36 +9,11 @@ use super::end_txn::{end_action, proof_about_commit};
 use super::find_coordinator::coordinator_action;
 use super::init_producer_id::identity_action;
 use super::offset_commit::offset_commit_action;
-use crate::golden;
+use crate::error_tables::{self, codes, print};
 use crate::outcome::TransactionFate;
 use crate::produce::produce_action;
 use crate::requests::Decision;
 use crate::transaction::CommitAttempts;
-
-const UNKNOWN: ErrorCode = ErrorCode::Unknown(9999);
-
-fn codes() -> impl Iterator<Item = ErrorCode> {
-    ErrorCode::ALL.iter().copied().chain([UNKNOWN])
-}
-
-fn print<A: Debug>(out: &mut String, title: &str, action: impl Fn(ErrorCode) -> A) {
-    let fallback = format!("{:?}", action(UNKNOWN));
-    let mut rows: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for code in codes() {
-        rows.entry(format!("{:?}", action(code)))
-            .or_default()
-            .push(code.name());
-    }
-    writeln!(out, "\n### {title}\n\n| Action | Codes |\n| --- | --- |").expect("a string takes everything");
-    for (action, codes) in rows {
-        let codes = if action == fallback {
-            "every other code".to_owned()
-        } else {
-            codes.join(", ")
-        };
-        writeln!(out, "| `{action}` | {codes} |").expect("a string takes everything");
-    }
-}
 
 /// E-1 … E-7, R8: every code that Kafka has, and one that it does not have.
 #[test]
@@ -83,8 +54,7 @@ fn every_code_has_its_row_in_every_table() {
         "DescribeTransactions, about a commit in doubt",
         describe_action,
     );
-    out.push('\n');
-    golden::compare_section("error-tables.md", "transactions", &out);
+    error_tables::compare("transactions", &out);
 }
 
 /// R7, H18: behind an attempt of unknown fate only "there is nothing to commit" proves that nothing was committed.

@@ -122,6 +122,18 @@ fn a_new_epoch_is_asked_for_where_no_end_brings_it() {
     }
 }
 
+/// T-60, H16: a V2 transaction whose only record never left ends without a request, and no epoch is asked for behind it.
+#[test]
+fn a_v2_transaction_without_records_asks_for_no_epoch() {
+    let mut stage = Stage::transactional(Flavour::V2);
+    stage.begin();
+    stage.manager.records_failed(None, &FailureReason::Expired);
+    assert_eq!(stage.state(), StateName::AbortableError);
+    stage.abort();
+    stage.expect_nothing();
+    assert_eq!(stage.outcomes(), [Outcome::Aborted]);
+}
+
 /// T-115, E-6: the offsets of another group go to the group coordinator that is known, and are put right by its NOT_COORDINATOR.
 #[test]
 fn the_offsets_of_another_group_go_to_the_coordinator_that_is_known() {
