@@ -5,13 +5,19 @@ use kommit_broker::config::Verification;
 use kommit_protocol::api::ApiKey::{AddPartitionsToTxn, EndTxn, Metadata, Produce};
 use kommit_protocol::error_code::ErrorCode;
 use kommit_tests::world::fault::{answer, delay, deliver_late, drop_request, serve_then_answer};
-use kommit_tests::world::{CallOutcome, Fault, RecordOutcome, Sending, World, aborted, committed};
+use kommit_tests::world::{CallOutcome, Fault, RecordOutcome, Sending, Settings, World, aborted, committed};
 use kommit_txn_manager::{PartitionVerification, TransactionFate};
 
 use crate::{MILLI, SECOND, commits, with_both_versions};
 
 fn is_written(record: &Sending) -> bool {
     matches!(record.outcome(), RecordOutcome::Written(_))
+}
+
+/// A record expires in the third attempt to send it.
+fn impatient(settings: &mut Settings) {
+    settings.request_timeout = 2 * SECOND;
+    settings.delivery_timeout = 5 * SECOND;
 }
 
 /// The epochs of all batches that were sent, without repetition.
@@ -25,10 +31,7 @@ fn epochs(world: &World) -> Vec<i16> {
 #[test]
 pub(crate) fn late_produce_after_abort() {
     with_both_versions(|world, _| {
-        let world = world.set(|settings| {
-            settings.request_timeout = 2 * SECOND;
-            settings.delivery_timeout = 5 * SECOND;
-        });
+        let world = world.set(impatient);
         let producer = world.transactional("t-1");
         commits(&world, &producer, "a");
         producer.begin();
@@ -57,11 +60,8 @@ fn abort_over_a_late_batch(verification: PartitionVerification) -> (World, CallO
     let world = World::seeded(31)
         .topic("orders", 1)
         .transaction_version(1)
-        .set(|settings| {
-            settings.request_timeout = 2 * SECOND;
-            settings.delivery_timeout = 5 * SECOND;
-            settings.partition_verification = verification;
-        });
+        .set(impatient)
+        .set(|settings| settings.partition_verification = verification);
     world.configure(|config| config.verification = Verification::Disabled);
     let producer = world.transactional("t-1");
     commits(&world, &producer, "a");
@@ -107,10 +107,7 @@ fn a_plain_abort_lets_the_late_batch_in() {
 #[test]
 pub(crate) fn expiry_gap() {
     with_both_versions(|world, _| {
-        let world = world.batch_per_record().set(|settings| {
-            settings.request_timeout = 2 * SECOND;
-            settings.delivery_timeout = 5 * SECOND;
-        });
+        let world = world.batch_per_record().set(impatient);
         let producer = world.idempotent();
         producer.send("orders", 0, "first");
         world.run();
@@ -190,10 +187,7 @@ pub(crate) fn ooosn_not_head() {
 #[test]
 pub(crate) fn cancel_after_append() {
     with_both_versions(|world, _| {
-        let world = world.set(|settings| {
-            settings.request_timeout = 2 * SECOND;
-            settings.delivery_timeout = 5 * SECOND;
-        });
+        let world = world.set(impatient);
         let producer = world.idempotent();
         world.rule(serve_then_answer(Produce, ErrorCode::RequestTimedOut));
         let stored = producer.send("orders", 0, "stored");

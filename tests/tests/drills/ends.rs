@@ -9,16 +9,13 @@ use kommit_tests::world::fault::{answer, deliver_late, drop_answer, hold_request
 use kommit_tests::world::{CallOutcome, Fault, World, aborted, committed, waiting};
 use kommit_txn_manager::TransactionFate;
 
-use crate::{NOTHING, SECOND, commits, with_both_versions};
+use crate::{NOTHING, SECOND, begun, commits, with_both_versions};
 
 /// H01, R6: a commit that was not answered is repeated, and its first copy comes when the next transaction is open. It must not commit that.
 #[test]
 pub(crate) fn late_endtxn_commit() {
     with_both_versions(|world, _| {
-        let producer = world.transactional("t-1");
-        producer.begin();
-        producer.send("orders", 0, "a");
-        world.run();
+        let producer = begun(&world);
         world.rule(deliver_late(EndTxn, 10 * SECOND).once());
         let first = producer.commit();
         world.run();
@@ -38,10 +35,7 @@ pub(crate) fn late_endtxn_commit() {
 #[test]
 pub(crate) fn late_endtxn_abort() {
     with_both_versions(|world, _| {
-        let producer = world.transactional("t-1");
-        producer.begin();
-        producer.send("orders", 0, "a");
-        world.run();
+        let producer = begun(&world);
         world.rule(deliver_late(EndTxn, 10 * SECOND).once());
         let first = producer.abort();
         world.run();
@@ -62,10 +56,7 @@ pub(crate) fn late_endtxn_abort() {
 #[test]
 pub(crate) fn commit_timeout_then_abort() {
     with_both_versions(|world, _| {
-        let producer = world.transactional("t-1");
-        producer.begin();
-        producer.send("orders", 0, "a");
-        world.run();
+        let producer = begun(&world);
         world.rule(drop_answer(EndTxn).once());
         let commit = producer.commit();
         world.run_for(SECOND);
@@ -90,10 +81,7 @@ pub(crate) fn commit_timeout_then_abort() {
 #[test]
 pub(crate) fn abort_asked_for_behind_a_commit() {
     with_both_versions(|world, _| {
-        let producer = world.transactional("t-1");
-        producer.begin();
-        producer.send("orders", 0, "a");
-        world.run();
+        let producer = begun(&world);
         world.rule(drop_answer(EndTxn).once());
         world.rule(answer(EndTxn, ErrorCode::TransactionAbortable).once());
         let commit = producer.commit();
@@ -132,10 +120,7 @@ pub(crate) fn end_behind_an_expired_record() {
 #[test]
 pub(crate) fn fenced_behind_a_commit() {
     with_both_versions(|world, _| {
-        let producer = world.transactional("t-1");
-        producer.begin();
-        producer.send("orders", 0, "a");
-        world.run();
+        let producer = begun(&world);
         world.rule(drop_answer(EndTxn).once());
         let commit = producer.commit();
         world.run_for(10 * SECOND);
@@ -196,10 +181,7 @@ pub(crate) fn late_addpartitions_before_the_new_epoch() {
 #[test]
 pub(crate) fn init_while_ongoing() {
     with_both_versions(|world, version| {
-        let producer = world.transactional("t-1");
-        producer.begin();
-        producer.send("orders", 0, "a");
-        world.run();
+        let producer = begun(&world);
         world.rule(answer(Produce, ErrorCode::OutOfOrderSequenceNumber).once());
         producer.send("orders", 0, "b");
         world.run();

@@ -34,6 +34,15 @@ fn with_both_versions(drill: impl Fn(World, u8)) {
     }
 }
 
+/// A producer with an open transaction, of which record "a" is in the log.
+fn begun(world: &World) -> Producer {
+    let producer = world.transactional("t-1");
+    producer.begin();
+    producer.send("orders", 0, "a");
+    world.run();
+    producer
+}
+
 /// A transaction that nothing befalls.
 fn commits(world: &World, producer: &Producer, value: &str) {
     producer.begin();

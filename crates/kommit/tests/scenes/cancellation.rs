@@ -3,26 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use kommit::{
-    ConsumerGroupMetadata, Offset, OffsetAndMetadata, Record, TopicPartition, TransactionalProducer,
-};
+use kommit::{ConsumerGroupMetadata, Offset, OffsetAndMetadata, TopicPartition, TransactionalProducer};
 use kommit_broker::{Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 
-use crate::stage::{Stage, TOPIC, VERSIONS, given_up_after, text};
+use crate::stage::{Stage, TOPIC, VERSIONS, commits, given_up_after, record, text};
 
 /// More polls than any call here needs, so that the sweep also sees each call end.
 const POLLS: usize = 6;
-
-fn record(value: &str) -> Record<'_> {
-    Record::new(TOPIC).partition(0).value(value)
-}
-
-async fn commits(producer: &mut TransactionalProducer, value: &str) {
-    let transaction = producer.begin().await.expect("idle");
-    drop(transaction.send(record(value)).await.expect("room"));
-    transaction.commit().await.expect("committed");
-}
 
 /// P-34: a `send` that is dropped while it waits has sent nothing.
 #[tokio::test]

@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use kommit::{CloseError, Producer, Record, SendErrorKind};
+use kommit::{CloseError, Producer, SendErrorKind};
 use kommit_broker::{Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 
-use crate::stage::{LONG, Stage, TOPIC, VERSIONS, given_up_after, until};
-
-fn record(value: &str) -> Record<'_> {
-    Record::new(TOPIC).partition(0).value(value)
-}
+use crate::stage::{LONG, Stage, VERSIONS, given_up_after, record, until};
 
 /// P-45, P-47: a graceful close sends what lingers.
 #[tokio::test]

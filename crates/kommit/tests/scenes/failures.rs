@@ -5,16 +5,10 @@ use kommit_broker::{Rule, TransactionVersion, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 
-use crate::stage::{Stage, TOPIC, VERSIONS};
-
-fn record(value: &str) -> Record<'_> {
-    Record::new(TOPIC).partition(0).value(value)
-}
+use crate::stage::{Stage, TOPIC, VERSIONS, commits, record};
 
 async fn commits_again(stage: &Stage, producer: &mut TransactionalProducer) {
-    let transaction = producer.begin().await.expect("idle");
-    drop(transaction.send(record("good")).await.expect("room"));
-    transaction.commit().await.expect("committed");
+    commits(producer, "good").await;
     assert_eq!(stage.committed(0), ["good"]);
 }
 

@@ -1,21 +1,11 @@
 //! Two instances with one transactional id: the newer one goes on, the older one is told that it is dead (H22, R9).
 
-use kommit::{BeginError, CommitError, ConnectError, Record, TransactionFate, TransactionalProducer};
+use kommit::{BeginError, CommitError, ConnectError, TransactionFate, TransactionalProducer};
 use kommit_broker::{Rule, TransactionVersion, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 
-use crate::stage::{Stage, TOPIC, VERSIONS};
-
-fn record(value: &str) -> Record<'_> {
-    Record::new(TOPIC).partition(0).value(value)
-}
-
-async fn commits(producer: &mut TransactionalProducer, value: &str) {
-    let transaction = producer.begin().await.expect("idle");
-    drop(transaction.send(record(value)).await.expect("room"));
-    transaction.commit().await.expect("committed");
-}
+use crate::stage::{Stage, VERSIONS, commits, record};
 
 /// P-26, P-35, H18: a newer instance ends the open transaction of the older one, whose commit fails and which is dead from then on.
 #[tokio::test]

@@ -3,28 +3,17 @@
 use std::collections::BTreeMap;
 
 use kommit::{
-    CommitError, ConsumerGroupMetadata, Offset, OffsetAndMetadata, Record, TopicPartition, TransactionFate,
-    TransactionalProducer,
+    CommitError, ConsumerGroupMetadata, Offset, OffsetAndMetadata, TopicPartition, TransactionFate,
 };
 use kommit_broker::{Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 
-use crate::stage::{LONG, Stage, TOPIC, VERSIONS, given_up_after};
+use crate::stage::{LONG, Stage, TOPIC, VERSIONS, commits, given_up_after, record};
 
 /// More polls than the call needs, so that the sweep also sees it end.
 const POLLS: usize = 6;
 const SHORT: [(&str, &str); 1] = [("max.block.ms", "500")];
-
-fn record(value: &str) -> Record<'_> {
-    Record::new(TOPIC).partition(0).value(value)
-}
-
-async fn commits(producer: &mut TransactionalProducer, value: &str) {
-    let transaction = producer.begin().await.expect("idle");
-    drop(transaction.send(record(value)).await.expect("room"));
-    transaction.commit().await.expect("committed");
-}
 
 /// P-28, P-30: while an answer is out, the next transaction takes records and offsets; every outcome is told, and everything is visible in order.
 #[tokio::test]

@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use kommit::{AbortError, CommitError, Record, TransactionFate};
+use kommit::{AbortError, CommitError, TransactionFate};
 use kommit_broker::{Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 
-use crate::stage::{LONG, Stage, TOPIC, VERSIONS};
+use crate::stage::{LONG, Stage, VERSIONS, record};
 
 const SHORT: [(&str, &str); 1] = [("max.block.ms", "1000")];
-
-fn record(value: &str) -> Record<'_> {
-    Record::new(TOPIC).partition(0).value(value)
-}
 
 /// R8, P-32: a commit whose answer is late is in doubt, and `resolve` learns that it was carried out.
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use kommit::{Producer, ProducerConfig, TopicPartition, TransactionalProducer};
+use kommit::{Producer, ProducerConfig, Record, TopicPartition, TransactionalProducer};
 use kommit_broker::inspect::{BatchKind, LoggedBatch};
 use kommit_broker::{BrokerConfig, EmbeddedBroker, TransactionVersion};
 use kommit_protocol::api::{ApiKey, Request};
@@ -150,6 +150,18 @@ impl Stage {
         let partition = response.topics.first()?.partitions.first()?;
         (partition.committed_offset >= 0).then_some(partition.committed_offset)
     }
+}
+
+/// A record for partition 0 of the topic.
+pub(crate) fn record(value: &str) -> Record<'_> {
+    Record::new(TOPIC).partition(0).value(value)
+}
+
+/// A transaction of one record that nothing befalls.
+pub(crate) async fn commits(producer: &mut TransactionalProducer, value: &str) {
+    let transaction = producer.begin().await.expect("idle");
+    drop(transaction.send(record(value)).await.expect("room"));
+    transaction.commit().await.expect("committed");
 }
 
 /// A configuration with time-outs that a scene can wait for.
