@@ -39,6 +39,7 @@ pub struct Actor {
     connection: Option<TcpStream>,
     correlation: i32,
     aliases: Aliases,
+    versions: Vec<ApiVersionsResponseApi>,
     answers: Vec<(String, String)>,
 }
 
@@ -51,6 +52,7 @@ impl Actor {
             connection: None,
             correlation: 0,
             aliases: Aliases::default(),
+            versions: Vec::new(),
             answers: Vec::new(),
         }
     }
@@ -76,8 +78,19 @@ impl Actor {
         format!("{}-{suffix}", self.script)
     }
 
-    /// Takes the first producer id away, which looks like a default, and waits for all shards of both coordinators.
+    /// Those of some versions that the broker has said it serves.
+    pub fn served<R: Request>(&self, versions: impl IntoIterator<Item = i16>) -> Vec<i16> {
+        let of_request = |listed: &&ApiVersionsResponseApi| listed.api_key == R::KEY.code();
+        let listed = self.versions.iter().find(of_request);
+        let listed = listed.unwrap_or_else(|| panic!("{} does not serve {}", self.address, R::KEY));
+        let all = versions.into_iter();
+        all.filter(|version| (listed.min_version..=listed.max_version).contains(version))
+            .collect()
+    }
+
+    /// Asks for the versions, takes the first producer id away, which looks like a default, and waits for all shards of both coordinators.
     pub(super) async fn prepare(&mut self) {
+        self.versions = self.quiet(2, &ApiVersionsRequest::default()).await.api_keys;
         for key_type in [0, 1] {
             let lookup = FindCoordinatorRequest {
                 key: "anybody".to_owned(),

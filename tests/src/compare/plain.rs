@@ -78,7 +78,12 @@ pub fn text<T: Any + std::fmt::Debug>(mut response: T, prefix: &str, aliases: &m
 }
 
 /// Replaces what stands between `begin` and the next `end`, wherever `begin` stands.
-fn replaced(text: &str, begin: &str, end: &str, mut replace: impl FnMut(&str) -> String) -> String {
+pub(super) fn replaced(
+    text: &str,
+    begin: &str,
+    end: &str,
+    mut replace: impl FnMut(&str) -> String,
+) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(begin) {

@@ -9,7 +9,7 @@ use kommit_tests::compare::requests::produce;
 
 use super::produce::{BY_ID, USUAL, one};
 
-scripts! { at [2]:
+scripts! { at [2, 3.9]:
     /// B-24, B-31, B-32: batches that are none.
     damaged_batches;
     /// B-24, B-33: codecs by version, and bodies that are not compressed at all.

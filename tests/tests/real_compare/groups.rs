@@ -5,7 +5,7 @@ use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::*;
 use kommit_tests::compare::Actor;
 
-scripts! { at [2]:
+scripts! { at [2, 3.9]:
     /// The first steps, right ones and wrong ones, in every version.
     joining_a_group;
     /// What a member may do, and what nobody else may.

@@ -5,7 +5,7 @@ use kommit_protocol::units::{Identity, ProducerEpoch, ProducerId};
 use kommit_tests::compare::Actor;
 use kommit_tests::compare::requests::{add_partitions, end, init, shifted};
 
-scripts! { at [2, 1]:
+scripts! { at [2, 1, 3.9]:
     /// B-54 to B-57: what may be asked for.
     init_arguments;
     /// B-59, B-61, B-64: expected values after a while without transaction.
@@ -18,7 +18,7 @@ scripts! { at [2, 1]:
     timed_out;
 }
 
-scripts! { at [2]:
+scripts! { at [2, 3.9]:
     /// B-61, B-64, B-66, B-93: the end of the epochs.
     init_exhausted;
 }

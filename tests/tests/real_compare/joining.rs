@@ -7,7 +7,7 @@ use kommit_tests::compare::requests::{add_offsets, add_partitions, end, shifted}
 
 use super::transactions::describe;
 
-scripts! { at [2, 1]:
+scripts! { at [2, 1, 3.9]:
     /// B-71, B-72: who may join what.
     joining;
     /// B-73: groups join too.

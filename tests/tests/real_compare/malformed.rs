@@ -6,7 +6,7 @@ use kommit_tests::compare::Actor;
 use kommit_tests::compare::batches::Batch;
 use kommit_tests::compare::requests::{Topic, add_offsets, add_partitions, end, fetch, init, produce};
 
-scripts! { at [2]:
+scripts! { at [2, 3.9]:
     /// B-7: sizes, and APIs that do not exist.
     frames;
     /// B-12: every request, cut at every byte.

@@ -5,9 +5,14 @@ use kommit_protocol::units::{Identity, LeaderEpoch, PartitionId, TopicId};
 use kommit_tests::compare::Actor;
 use kommit_tests::compare::requests::{Topic, add_offsets, end, shifted};
 
-scripts! { at [2]:
+scripts! { at [2, 3.9]:
     /// OffsetCommit and OffsetFetch of a group without members.
     plain_offsets;
+}
+
+scripts! { at [2, 1, 3.9]:
+    /// B-120: a plain commit during a transaction.
+    competing_commits;
 }
 
 scripts! { at [2, 1]:
@@ -15,8 +20,6 @@ scripts! { at [2, 1]:
     txn_offset_commit;
     /// B-119, B-120: pending offsets, then visible ones or none.
     pending_offsets;
-    /// B-120: a plain commit during a transaction.
-    competing_commits;
 }
 
 fn in_transaction(

@@ -8,11 +8,14 @@ use kommit_tests::compare::Actor;
 use kommit_tests::compare::batches::{APPEND_TIME, Batch, USUAL_TIME, record};
 use kommit_tests::compare::requests::{Topic, produce};
 
+scripts! { at [2, 3.9]:
+    /// B-36: partitions do not disturb each other.
+    mixed_partitions;
+}
+
 scripts! { at [2]:
     /// B-8, B-13, B-23, B-25, B-28: versions, acks, topics that are not there.
     produce_versions;
-    /// B-36: partitions do not disturb each other.
-    mixed_partitions;
     /// B-31, B-33, B-34: records against the settings of their topic.
     topic_settings;
 }

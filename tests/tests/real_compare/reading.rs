@@ -6,16 +6,19 @@ use kommit_tests::compare::Actor;
 use kommit_tests::compare::batches::{Batch, USUAL_TIME};
 use kommit_tests::compare::requests::{Topic, add_partitions, end, fetch, produce};
 
+scripts! { at [2, 3.9]:
+    /// B-116: earliest, latest, by time, and what is not known.
+    list_offsets;
+}
+
 scripts! { at [2]:
     /// B-8, B-27, B-112: versions, offsets, epochs, topics that are not there.
     fetch_arguments;
     /// B-114: limits of a fetch.
     fetch_limits;
-    /// B-116: earliest, latest, by time, and what is not known.
-    list_offsets;
 }
 
-scripts! { at [2, 1]:
+scripts! { at [2, 1, 3.9]:
     /// B-99, B-110 to B-116: isolation, the aborted index, and the last stable offset.
     isolation;
 }

@@ -8,7 +8,7 @@ use kommit_tests::compare::requests::{Topic, shifted};
 
 use super::produce::{BY_ID, USUAL, one};
 
-scripts! { at [2]:
+scripts! { at [2, 3.9]:
     /// B-38 to B-46: sequences of one epoch.
     sequences;
     /// B-43 to B-46: epochs, and what an epoch forgets.

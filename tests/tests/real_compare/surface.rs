@@ -4,6 +4,11 @@ use kommit_protocol::messages::*;
 use kommit_protocol::units::TopicId;
 use kommit_tests::compare::Actor;
 
+scripts! { at [2, 1, 3.9]:
+    /// The brokers, as administrators ask for them.
+    describe_cluster;
+}
+
 scripts! { at [2, 1]:
     /// B-8 to B-10: versions and features.
     api_versions;
@@ -11,8 +16,6 @@ scripts! { at [2, 1]:
     metadata;
     /// B-21: coordinators of groups and transactions.
     find_coordinator;
-    /// The brokers, as administrators ask for them.
-    describe_cluster;
 }
 
 async fn api_versions(actor: &mut Actor) {

@@ -6,7 +6,7 @@ use kommit_tests::compare::Actor;
 use kommit_tests::compare::batches::Batch;
 use kommit_tests::compare::requests::{Topic, produce};
 
-scripts! { at [2]:
+scripts! { at [2, 3.9]:
     /// Names, counts, settings and assignments, right ones and wrong ones.
     create_topics;
     /// More, fewer, and the same number of partitions.

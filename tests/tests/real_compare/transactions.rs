@@ -6,17 +6,20 @@ use kommit_tests::compare::Actor;
 use kommit_tests::compare::batches::Batch;
 use kommit_tests::compare::requests::{Topic, add_partitions, end, init, produce, shifted};
 
-scripts! { at [2, 1]:
+scripts! { at [2, 1, 3.9]:
     /// B-84 to B-88: every end in every state.
     ends;
     /// B-85, B-87, B-96: the same end once more.
     repeated_ends;
     /// B-23, B-26, B-74 to B-77: batches that belong to no transaction.
     produce_unverified;
-    /// B-47, B-49, B-75, B-91 to B-98: batches of transactions that come and go.
-    produce_in_transactions;
     /// B-76, B-79, B-97, B-98: batches that come late.
     late_batches;
+}
+
+scripts! { at [2, 1]:
+    /// B-47, B-49, B-75, B-91 to B-98: batches of transactions that come and go.
+    produce_in_transactions;
 }
 
 scripts! { at [2]:
@@ -67,7 +70,7 @@ pub(super) fn after(response: Option<EndTxnResponse>, before: Identity) -> Ident
 
 async fn ends(actor: &mut Actor) {
     let topic = actor.topic("t", 1, &[]).await;
-    for version in 0..=5 {
+    for version in actor.served::<EndTxnRequest>(0..=5) {
         let id = actor.name(format_args!("id-{version}"));
         let identity = actor.transactional(&id, 60_000).await;
         let stranger = Identity {
@@ -124,7 +127,7 @@ async fn ends(actor: &mut Actor) {
 
 async fn repeated_ends(actor: &mut Actor) {
     let topic = actor.topic("t", 1, &[]).await;
-    for version in [0, 4, 5] {
+    for version in actor.served::<EndTxnRequest>([0, 4, 5]) {
         for first in [true, false] {
             for again in [true, false] {
                 for by in [0, 1, -1] {
