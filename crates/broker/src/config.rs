@@ -106,13 +106,23 @@ impl Default for BrokerConfig {
     }
 }
 
-/// Bounds of what clients can make the broker keep. Those of the coordinators are in [`CoordinatorConfig`].
+/// Bounds of what clients can make the broker keep, with Kafka's defaults where Kafka has the setting. Those of the coordinators are in [`CoordinatorConfig`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes in all logs together; behind it a produce is answered with KAFKA_STORAGE_ERROR, as by a full disk.
     pub log_bytes: u64,
     /// Partitions of all topics together; behind it a topic is answered with POLICY_VIOLATION.
     pub partitions: usize,
+    /// Producers that a partition remembers; behind it a batch of one more is answered with POLICY_VIOLATION, until others expire (B-107).
+    pub producers_per_partition: usize,
+    /// `max.connections`: connections to all nodes together. One more is served when another one ends.
+    pub connections: usize,
+    /// `connections.max.idle.ms`: a connection that asks for nothing so long is closed.
+    pub connection_idle: Duration,
+    /// Bytes of the requests of one connection that wait; behind it nothing more is read. A single request may have more.
+    pub queued_bytes: u32,
+    /// `fetch.max.bytes`: record bytes of one answer, unless its first batch alone has more.
+    pub fetch_bytes: usize,
 }
 
 impl Default for Limits {
@@ -120,6 +130,11 @@ impl Default for Limits {
         Self {
             log_bytes: 4 * 1024 * 1024 * 1024,
             partitions: 100_000,
+            producers_per_partition: 100_000,
+            connections: 10_000,
+            connection_idle: Duration::from_millis(600_000),
+            queued_bytes: 128 * 1024 * 1024,
+            fetch_bytes: 57_671_680,
         }
     }
 }

@@ -12,6 +12,9 @@ pub use crate::partition::visibility::AbortedTransaction;
 
 use crate::core::ConnectionId;
 
+/// The journal remembers no more partitions of one request.
+const MOST_PARTITIONS: usize = 1000;
+
 /// A request as the journal remembers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalEntry {
@@ -29,7 +32,7 @@ pub struct JournalEntry {
     pub client_id: Option<String>,
     /// When its turn came.
     pub at: Instant,
-    /// The partitions that it names, in its order.
+    /// The first 1000 partitions that it names, in its order.
     pub partitions: Vec<TopicPartition>,
     /// What a rule did to it, as text.
     pub verdict: Option<String>,
@@ -57,7 +60,9 @@ impl Journal {
     }
 
     /// Remembers a request, and forgets the oldest one when the journal is full.
-    pub(crate) fn push(&mut self, entry: JournalEntry) {
+    pub(crate) fn push(&mut self, mut entry: JournalEntry) {
+        entry.partitions.truncate(MOST_PARTITIONS);
+        entry.partitions.shrink_to_fit();
         if self.capacity == 0 {
             return;
         }

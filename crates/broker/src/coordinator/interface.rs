@@ -270,6 +270,9 @@ pub struct CoordinatorConfig {
     pub group_max_size: usize,
     /// How many transactional ids, and how many groups, there may be. More are told COORDINATOR_NOT_AVAILABLE.
     pub max_ids: usize,
+    /// How many offsets each shard of `__consumer_offsets` stores, with those that wait for a marker. One more is refused with
+    /// INVALID_COMMIT_OFFSET_SIZE, as Kafka refuses what is too large for its log.
+    pub max_offsets_per_shard: usize,
 }
 
 impl Default for CoordinatorConfig {
@@ -282,6 +285,7 @@ impl Default for CoordinatorConfig {
             offset_metadata_max_bytes: 4096,
             group_max_size: 10_000,
             max_ids: 100_000,
+            max_offsets_per_shard: 100_000,
         }
     }
 }

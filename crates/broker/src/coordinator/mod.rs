@@ -215,6 +215,12 @@ impl Coordinators {
         self.transactions.turn(cluster, now).min(self.groups.turn(now))
     }
 
+    /// Nobody keeps what changed.
+    pub(crate) fn forget_unsaved(&mut self) {
+        self.transactions.forget_unsaved();
+        self.groups.forget_unsaved();
+    }
+
     /// What changed since the last call, of everything that the coordinators' logs say.
     pub(crate) fn take_unsaved(&mut self, out: &mut Vec<Entry>) {
         self.transactions.take_unsaved(out);

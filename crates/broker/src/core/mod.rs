@@ -141,6 +141,7 @@ impl BrokerCore {
             }
         }
         self.world.forget_group_answers();
+        self.world.forget_unsaved();
         if self.world.config.data_directory.is_none() {
             // Nobody keeps it.
             self.world.take_unsaved();

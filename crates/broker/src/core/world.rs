@@ -21,6 +21,9 @@ use crate::topics::Cluster;
 const MARKER_RETRY: std::time::Duration = std::time::Duration::from_millis(20);
 /// More bytes than a marker has.
 const LARGEST_MARKER: u64 = 128;
+/// Behind full logs there is room for markers: this part of what records may take, and so many bytes.
+const MARKER_SHARE: u64 = 16;
+const MARKER_RESERVE: u64 = 64 * 1024;
 /// Kafka replicates to three brokers where nobody says otherwise.
 const USUAL_REPLICATION: u16 = 3;
 
@@ -168,9 +171,34 @@ impl World {
     pub(crate) fn room(&mut self, wanted: usize) -> u64 {
         let limit = self.config.limits.log_bytes;
         if self.log_bytes.saturating_add(wanted as u64) > limit {
-            self.log_bytes = self.cluster.log_bytes();
+            self.count_log_bytes();
         }
         limit.saturating_sub(self.log_bytes)
+    }
+
+    /// The logs have come back from a restart.
+    pub(crate) fn count_log_bytes(&mut self) {
+        self.log_bytes = self.cluster.log_bytes();
+    }
+
+    /// Whether a marker may be written. There is more room for markers than for records, so that transactions can end in full logs.
+    fn has_room_for_marker(&mut self) -> bool {
+        let limit = self.config.limits.log_bytes;
+        let limit = limit
+            .saturating_add(limit / MARKER_SHARE)
+            .saturating_add(MARKER_RESERVE);
+        if self.log_bytes.saturating_add(LARGEST_MARKER) > limit {
+            self.count_log_bytes();
+        }
+        self.log_bytes.saturating_add(LARGEST_MARKER) <= limit
+    }
+
+    /// Where nothing survives a restart, nothing is remembered to be kept.
+    pub(crate) fn forget_unsaved(&mut self) {
+        if self.config.data_directory.is_none() {
+            self.cluster.forget_unsaved();
+            self.coordinators.forget_unsaved();
+        }
     }
 
     /// What changed since the last call, of everything that survives a restart.
@@ -303,6 +331,10 @@ impl World {
         if !self.coordinators.is_marker_outstanding(&marker) {
             return;
         }
+        if !self.has_room_for_marker() {
+            self.markers.insert((now.instant + MARKER_RETRY, number), marker);
+            return;
+        }
         let target = marker.topic_partition.clone();
         let context_time = self.replicated_at(now);
         let written = match self.cluster.topic_mut(&target.topic) {
@@ -314,8 +346,8 @@ impl World {
                     storage: self.config.storage,
                     now,
                     replicated_at: context_time,
-                    // The end of a transaction is written, whatever it takes.
                     room: u64::MAX,
+                    most_producers: usize::MAX,
                 };
                 match topic.partition_mut(target.partition.0) {
                     None => Ok(()),

@@ -117,7 +117,9 @@ impl<'a> Reading<'a> {
             isolation,
             response: FetchResponse::default(),
             size: 0,
-            room: usize::try_from(fetch.request.max_bytes).unwrap_or(0),
+            room: usize::try_from(fetch.request.max_bytes)
+                .unwrap_or(0)
+                .min(world.config.limits.fetch_bytes),
             has_errors: false,
         }
     }

@@ -280,6 +280,7 @@ fn append_batch(
     let unknown = || Refusal::hidden(ErrorCode::UnknownTopicOrPartition);
     let storage = world.config.storage;
     let room = world.room(batch.bytes.len());
+    let most_producers = world.config.limits.producers_per_partition;
     let topic = world.cluster.topic_mut(&name.topic).ok_or_else(unknown)?;
     let config = topic.config.clone();
     let partition = topic.partition_mut(name.partition.0).ok_or_else(unknown)?;
@@ -294,6 +295,7 @@ fn append_batch(
         now,
         replicated_at,
         room,
+        most_producers,
     };
     let appended = partition.append(batch, proof, &context)?;
     let more = partition.log().bytes() - bytes_before;

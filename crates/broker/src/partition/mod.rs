@@ -165,6 +165,10 @@ impl Partition {
             self.producers
                 .check(&candidate, self.verifications.entry(candidate.id))
                 .map_err(Refusal::shown)?;
+            let is_new = self.producers.entry(candidate.id).is_none();
+            if is_new && self.producers.entries().len() >= context.most_producers {
+                return Err(Refusal::told(ErrorCode::PolicyViolation));
+            }
         }
         if incoming.bytes.len() as u64 > context.room {
             return Err(Refusal::hidden(ErrorCode::KafkaStorageError));
@@ -287,7 +291,8 @@ impl Partition {
         let begun = self.push(logged, context);
         if let Some(first_offset) = begun {
             self.visibility.ended(first_offset, offset);
-            if marker.outcome == MarkerOutcome::Abort {
+            // Where nothing can be read, nobody asks what was aborted.
+            if marker.outcome == MarkerOutcome::Abort && context.storage == Storage::Memory {
                 let last_stable_offset = self.last_stable_offset();
                 self.visibility.aborted(AbortedTransaction {
                     producer_id: marker.identity.id,
@@ -401,4 +406,6 @@ pub(crate) struct AppendContext<'a> {
     pub(crate) replicated_at: Instant,
     /// How many bytes the logs may still take.
     pub(crate) room: u64,
+    /// How many producers the partition may remember.
+    pub(crate) most_producers: usize,
 }

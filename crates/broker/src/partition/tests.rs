@@ -93,6 +93,7 @@ fn circumstances(config: &TopicConfig, wall: Timestamp) -> AppendContext<'_> {
         },
         replicated_at: Instant::ORIGIN,
         room: u64::MAX,
+        most_producers: 10,
     }
 }
 

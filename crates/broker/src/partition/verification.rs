@@ -8,8 +8,11 @@ use std::time::Duration;
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::{ProducerEpoch, ProducerId, Sequence};
 
+/// So many producers may be asked about at once. Those that nobody knows stay until they expire.
+const MOST_VERIFICATIONS: usize = 10_000;
+
 /// Ties the coordinator's answer to the moment of the question: a marker in between makes it worthless (B-80).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Guard(u64);
 
 /// Under which rules the batch asks (B-74).
@@ -60,8 +63,14 @@ pub(crate) struct Question {
 }
 
 impl Verifications {
-    /// Starts a verification, or joins the one that is under way for the same producer.
+    /// Starts a verification, or joins the one that is under way for the same producer. When there are too many, the oldest one ends: its
+    /// batch will be refused.
     pub(crate) fn start(&mut self, question: Question, now: Instant) -> Guard {
+        if self.entries.len() >= MOST_VERIFICATIONS && !self.entries.contains_key(&question.id) {
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.guard);
+            let oldest = oldest.map(|(id, _)| *id);
+            oldest.and_then(|id| self.entries.remove(&id));
+        }
         let last_guard = &mut self.last_guard;
         let entry = self.entries.entry(question.id).or_insert_with(|| {
             *last_guard += 1;
@@ -109,5 +118,33 @@ impl Verifications {
     /// B-107: entries expire like producers.
     pub(crate) fn expire(&mut self, now: Instant, limit: Duration) {
         self.entries.retain(|_, entry| now - entry.started < limit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Producers that nobody knows can be asked about without end: the oldest question makes room, and is not good any more.
+    #[test]
+    fn the_oldest_of_too_many_verifications_ends() {
+        let mut verifications = Verifications::default();
+        let mut start = |id| {
+            let question = Question {
+                id: ProducerId(id),
+                epoch: ProducerEpoch(0),
+                base_sequence: Sequence::ZERO,
+                rules: ClientRules::V1,
+            };
+            verifications.start(question, Instant::ORIGIN)
+        };
+        let first = start(7);
+        let second = start(3);
+        for id in 10..10 + MOST_VERIFICATIONS as i64 - 1 {
+            start(id);
+        }
+        assert_eq!(verifications.entries.len(), MOST_VERIFICATIONS);
+        assert!(!verifications.is_current(ProducerId(7), first));
+        assert!(verifications.is_current(ProducerId(3), second));
     }
 }

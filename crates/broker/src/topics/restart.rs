@@ -26,6 +26,11 @@ impl Cluster {
         }
     }
 
+    /// Nobody keeps what changed.
+    pub(crate) fn forget_unsaved(&mut self) {
+        self.changed.clear();
+    }
+
     /// The batches of a partition that were appended since the last call.
     pub(crate) fn take_unsaved_batches(&mut self, name: &TopicPartition, out: &mut Vec<Entry>) {
         let Ok(partition) = self.partition_mut(name) else {

@@ -43,9 +43,13 @@ impl GroupCoordinator {
                         epoch: request.producer_epoch,
                     };
                     let group: Arc<str> = request.group_id.as_str().into();
+                    let most = self.max_offsets_per_shard;
                     let shard = self.shard_mut(&group);
+                    let mut room = shard.room(most);
                     stored(wishes, |place, offset| {
-                        shard.commit_in_transaction(identity, &group, place, offset)
+                        take_one(&mut room)?;
+                        shard.commit_in_transaction(identity, &group, place, offset);
+                        Ok(())
                     })
                 }
             },
@@ -140,8 +144,16 @@ impl GroupCoordinator {
             Ok(Err(error)) => refused(&wishes, error),
             Ok(Ok(())) => {
                 let group: Arc<str> = request.group_id.as_str().into();
+                let most = self.max_offsets_per_shard;
                 let shard = self.shard_mut(&group);
-                stored(wishes, |place, offset| shard.commit(&group, place, offset))
+                let mut room = shard.room(most);
+                stored(wishes, |place, offset| {
+                    if shard.committed(&group, &place).is_none() {
+                        take_one(&mut room)?;
+                    }
+                    shard.commit(&group, place, offset);
+                    Ok(())
+                })
             }
         };
         let mut codes = codes.into_iter();
@@ -292,13 +304,20 @@ fn refused(wishes: &[Wish], error: ErrorCode) -> Vec<ErrorCode> {
         .collect()
 }
 
-fn stored(wishes: Vec<Wish>, mut store: impl FnMut(TopicPartition, StoredOffset)) -> Vec<ErrorCode> {
-    let mut code = |wish: Wish| match wish {
-        Ok((place, offset)) => {
-            store(place, offset);
-            ErrorCode::None
-        }
-        Err(error) => error,
-    };
-    wishes.into_iter().map(&mut code).collect()
+/// Room for one more offset.
+fn take_one(room: &mut usize) -> Result<(), ErrorCode> {
+    *room = room.checked_sub(1).ok_or(ErrorCode::InvalidCommitOffsetSize)?;
+    Ok(())
+}
+
+fn stored(
+    wishes: Vec<Wish>,
+    mut store: impl FnMut(TopicPartition, StoredOffset) -> Result<(), ErrorCode>,
+) -> Vec<ErrorCode> {
+    let stored = wishes
+        .into_iter()
+        .map(|wish| wish.and_then(|(place, offset)| store(place, offset)));
+    stored
+        .map(|result| result.err().unwrap_or(ErrorCode::None))
+        .collect()
 }

@@ -33,6 +33,7 @@ pub(super) struct GroupCoordinator {
     metadata_max_bytes: usize,
     group_max_size: usize,
     max_groups: usize,
+    max_offsets_per_shard: usize,
     groups: BTreeMap<Arc<str>, Group>,
     shards: BTreeMap<u32, OffsetsShard>,
     /// Counts everybody who ever wanted to join, for ids that nobody has.
@@ -52,6 +53,7 @@ impl GroupCoordinator {
             metadata_max_bytes: config.offset_metadata_max_bytes,
             group_max_size: config.group_max_size,
             max_groups: config.max_ids,
+            max_offsets_per_shard: config.max_offsets_per_shard,
             groups: BTreeMap::new(),
             shards: BTreeMap::new(),
             members_seen: 0,
@@ -66,6 +68,7 @@ impl GroupCoordinator {
         self.metadata_max_bytes = config.offset_metadata_max_bytes;
         self.group_max_size = config.group_max_size;
         self.max_groups = config.max_ids;
+        self.max_offsets_per_shard = config.max_offsets_per_shard;
     }
 
     /// B-119: the end of a transaction reaches its offsets. Markers for other topics are nobody's concern here.

@@ -70,6 +70,16 @@ pub(super) struct OffsetsShard {
 }
 
 impl OffsetsShard {
+    /// How many more offsets there may be when `most` is the limit; those that wait for a marker count as well.
+    pub(super) fn room(&self, most: usize) -> usize {
+        let open = self
+            .producers
+            .values()
+            .filter_map(|producer| producer.open.as_ref());
+        let waiting: usize = open.map(BTreeMap::len).sum();
+        most.saturating_sub(self.committed.len() + waiting)
+    }
+
     /// Stores an offset that counts at once.
     pub(super) fn commit(&mut self, group: &Arc<str>, partition: TopicPartition, stored: StoredOffset) {
         let position = self.advance();

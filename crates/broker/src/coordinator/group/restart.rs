@@ -28,6 +28,17 @@ impl GroupCoordinator {
         }
     }
 
+    /// Nobody keeps what changed.
+    pub(in crate::coordinator) fn forget_unsaved(&mut self) {
+        self.changed.clear();
+        for number in std::mem::take(&mut self.changed_shards) {
+            if let Some(shard) = self.shards.get_mut(&number) {
+                shard.changed.clear();
+                shard.changed_producers.clear();
+            }
+        }
+    }
+
     /// Everything.
     pub(in crate::coordinator) fn all_entries(&self, out: &mut Vec<Entry>) {
         out.push(members_seen(self.members_seen));

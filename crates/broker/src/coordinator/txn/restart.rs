@@ -31,6 +31,11 @@ impl TransactionCoordinator {
         }
     }
 
+    /// Nobody keeps what changed.
+    pub(in crate::coordinator) fn forget_unsaved(&mut self) {
+        self.changed.clear();
+    }
+
     /// Everything.
     pub(in crate::coordinator) fn all_entries(&self, out: &mut Vec<Entry>) {
         out.push(Entry::ProducerIds(self.producer_ids.next_block()));
