@@ -10,16 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::{Bytes, BytesMut};
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::{NodeId, Timestamp, TopicId, TopicPartition};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::config::{BrokerConfig, Storage};
 use crate::coordinator::interface::TransactionVersion;
@@ -28,6 +25,7 @@ use crate::faults::{Rule, RuleId};
 use crate::inspect::{JournalEntry, LoggedBatch};
 
 mod directory;
+mod queue;
 mod sink;
 
 use directory::Directory;
@@ -197,6 +195,8 @@ struct Shared {
     wake: Notify,
     clock: Clock,
     last_connection: AtomicU64,
+    /// One for each connection that there may be.
+    places: Arc<Semaphore>,
     /// Why the broker has stopped by itself, once it has.
     failure: watch::Sender<Option<String>>,
 }
@@ -234,6 +234,7 @@ impl State {
 impl Shared {
     fn new(core: BrokerCore, directory: Option<Directory>, clock: Clock) -> Self {
         Self {
+            places: Arc::new(Semaphore::new(core.config().limits.connections)),
             state: Mutex::new(State {
                 core,
                 links: BTreeMap::new(),
@@ -324,26 +325,30 @@ async fn drive(shared: Arc<Shared>) {
     }
 }
 
-/// Accepts the connections of one node. They end with this task.
+/// Accepts the connections of one node. They end with this task. One that finds no place waits for it, and everybody behind it.
 async fn accept(shared: Arc<Shared>, listener: TcpListener, node: NodeId) {
     let mut stopped = pin!(shared.stopped());
     let mut connections = JoinSet::new();
-    let storage = shared.lock().core.config().storage;
     loop {
         tokio::select! {
-            accepted = listener.accept() => { let _connection = match accepted {
-                Ok((stream, _)) => match storage {
-                    Storage::Memory => connections.spawn(serve(Arc::clone(&shared), stream, node)),
-                    Storage::Discard { answer_delay } => {
-                        connections.spawn(sink::serve(Arc::clone(&shared), stream, node, answer_delay))
-                    }
-                },
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let place = Arc::clone(&shared.places).acquire_owned();
+                    let place = tokio::select! {
+                        place = place => place,
+                        () = &mut stopped => return,
+                    };
+                    let shared = Arc::clone(&shared);
+                    let _connection = connections.spawn(async move {
+                        serve(shared, stream, node).await;
+                        drop(place);
+                    });
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(10)).await;
-                    continue;
                 }
-            }; }
+            },
             Some(_) = connections.join_next() => {}
             () = &mut stopped => return,
         }
@@ -355,97 +360,10 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, node: NodeId) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps its delay");
     }
-    let (bounds, max_frame) = {
-        let state = shared.lock();
-        (
-            Arc::new(Semaphore::new(state.core.config().max_queued_requests)),
-            state.core.config().max_frame_bytes,
-        )
-    };
-    let (connection, inbox) = shared.open(node);
-    let (reader, writer) = stream.into_split();
-    let mut writing = AbortOnDrop(tokio::spawn(write(writer, inbox, Arc::clone(&bounds))));
-    tokio::select! {
-        read = read(&shared, connection, reader, &bounds, max_frame) => {
-            if let Err(error) = read {
-                tracing::debug!(%error, "a connection ends");
-            }
-        }
-        _ = &mut writing.0 => {}
-    }
-    shared.close(connection);
-}
-
-/// A task that does not outlive its owner.
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Reads frames as long as fewer than the bound wait for their answers to be written.
-async fn read(
-    shared: &Shared,
-    connection: ConnectionId,
-    reader: OwnedReadHalf,
-    bounds: &Semaphore,
-    max_frame: usize,
-) -> io::Result<()> {
-    let mut reader = BufReader::with_capacity(FIRST_FRAME_ALLOCATION, reader);
-    loop {
-        let Ok(permit) = bounds.acquire().await else {
-            return Ok(());
-        };
-        permit.forget();
-        let mut prefix = [0; LENGTH_PREFIX];
-        reader.read_exact(&mut prefix).await?;
-        let length = usize::try_from(i32::from_be_bytes(prefix))
-            .ok()
-            .filter(|length| *length <= max_frame);
-        let length = length
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a frame's length is impossible"))?;
-        let frame = read_frame(&mut reader, length).await?;
-        shared.event(BrokerEvent::Frame { connection, frame });
-    }
-}
-
-async fn read_frame(reader: &mut BufReader<OwnedReadHalf>, length: usize) -> io::Result<Bytes> {
-    let mut frame = BytesMut::with_capacity(length.min(FIRST_FRAME_ALLOCATION));
-    let mut rest = reader.take(length as u64);
-    while frame.len() < length {
-        if rest.read_buf(&mut frame).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    Ok(frame.freeze())
-}
-
-/// Writes answers, and lets the reader go on for each finished request.
-async fn write(writer: OwnedWriteHalf, mut inbox: UnboundedReceiver<BrokerAction>, bounds: Arc<Semaphore>) {
-    let mut writer = BufWriter::with_capacity(FIRST_FRAME_ALLOCATION, writer);
-    while let Some(action) = inbox.recv().await {
-        let written = match action {
-            BrokerAction::Send { frame, .. } => writer.write_all(&frame).await,
-            BrokerAction::Finished { .. } => {
-                bounds.add_permits(1);
-                Ok(())
-            }
-            BrokerAction::Close { .. } => {
-                // Whoever is gone already needs no goodbye.
-                let _ = writer.flush().await;
-                return;
-            }
-        };
-        let flushed = if written.is_ok() && inbox.is_empty() {
-            writer.flush().await
-        } else {
-            written
-        };
-        if flushed.is_err() {
-            return;
-        }
+    let storage = shared.lock().core.config().storage;
+    match storage {
+        Storage::Memory => queue::serve(shared, stream, node).await,
+        Storage::Discard { answer_delay } => sink::serve(shared, stream, node, answer_delay).await,
     }
 }
 

@@ -16,22 +16,22 @@ pub(crate) async fn run(arguments: BrokerArguments) -> Result<(), Failure> {
         1 => TransactionVersion::V1,
         _ => TransactionVersion::V2,
     };
-    let defaults = BrokerConfig::default();
-    let (storage, journal_capacity) = if arguments.discard {
+    let storage = if arguments.discard {
         let answer_delay = Duration::from_millis(arguments.delay_ms.into());
-        (Storage::Discard { answer_delay }, 0)
+        Storage::Discard { answer_delay }
     } else {
-        (Storage::Memory, defaults.journal_capacity)
+        Storage::Memory
     };
     let config = BrokerConfig {
         storage,
         data_directory: arguments.data_dir.clone(),
-        journal_capacity,
+        // Nobody can look at it from outside.
+        journal_capacity: 0,
         nodes: arguments.nodes,
         host: arguments.host.clone(),
         port: arguments.port,
         transaction_version,
-        ..defaults
+        ..BrokerConfig::default()
     };
     let mut signals = Signals::listen().map_err(|error| {
         Failure::failed(

@@ -13,7 +13,7 @@ use kommit_protocol::units::NodeId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, channel};
 use tokio::time::Instant;
 
 use super::{LENGTH_PREFIX, Shared};
@@ -22,11 +22,13 @@ use crate::core::{BrokerAction, BrokerEvent, ConnectionId};
 /// What one read asks for, beyond what a begun frame still lacks.
 const READ_CHUNK: usize = 256 * 1024;
 
+/// When there are so many bytes of answers, they are sent before more frames are served.
+const ENOUGH_ANSWERS: usize = 1024 * 1024;
+/// So many pieces of late answers wait to be sent; then no more frames are served.
+const MOST_LATE_ANSWERS: usize = 1024;
+
 /// Serves one connection until either side ends it.
 pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, node: NodeId, delay: Duration) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection keeps its delay");
-    }
     let (connection, inbox) = shared.open(node);
     let (reader, writer) = stream.into_split();
     let sink = Sink {
@@ -74,14 +76,14 @@ impl Sink {
         delay: Duration,
     ) -> io::Result<()> {
         let mut frames = Frames::new(reader, self.max_frame());
-        let (answers, due) = unbounded_channel();
+        let (answers, due) = channel(MOST_LATE_ANSWERS);
         let serve = async move {
             loop {
                 let step = self.step(&mut frames).await?;
                 let is_last = step.is_break();
                 let (ControlFlow::Continue(served) | ControlFlow::Break(served)) = step;
                 // The writer ends behind this task, never before.
-                let _ = answers.send((Instant::now() + delay, served));
+                let _ = answers.send((Instant::now() + delay, served)).await;
                 if is_last {
                     return io::Result::Ok(());
                 }
@@ -90,22 +92,27 @@ impl Sink {
         tokio::try_join!(serve, write_when_due(writer, due)).map(|_| ())
     }
 
-    /// Waits for frames or for an answer that was not ready before, and serves all that have come.
+    /// Waits for frames or for an answer that was not ready before, and serves all that have come, unless the answers become too many:
+    /// then the rest is for the next step.
     async fn step(&mut self, frames: &mut Frames) -> io::Result<Step> {
         let mut answers = Vec::new();
-        tokio::select! {
-            more = frames.read() => {
-                if more? == 0 {
-                    return Ok(Step::Break(answers));
+        let mut next = frames.next()?;
+        if next.is_none() {
+            tokio::select! {
+                more = frames.read() => {
+                    if more? == 0 {
+                        return Ok(Step::Break(answers));
+                    }
+                }
+                Some(action) = self.inbox.recv() => {
+                    if append(action, &mut answers) == Goes::Ends {
+                        return Ok(Step::Break(answers));
+                    }
                 }
             }
-            Some(action) = self.inbox.recv() => {
-                if append(action, &mut answers) == Goes::Ends {
-                    return Ok(Step::Break(answers));
-                }
-            }
+            next = frames.next()?;
         }
-        while let Some(frame) = frames.next()? {
+        while let Some(frame) = next {
             let event = BrokerEvent::Frame {
                 connection: self.connection,
                 frame,
@@ -116,6 +123,11 @@ impl Sink {
                     return Ok(Step::Break(answers));
                 }
             }
+            next = if answers.len() < ENOUGH_ANSWERS {
+                frames.next()?
+            } else {
+                None
+            };
         }
         Ok(Step::Continue(answers))
     }
@@ -142,10 +154,7 @@ fn append(action: BrokerAction, answers: &mut Vec<u8>) -> Goes {
     Goes::On
 }
 
-async fn write_when_due(
-    mut writer: OwnedWriteHalf,
-    mut due: UnboundedReceiver<(Instant, Vec<u8>)>,
-) -> io::Result<()> {
+async fn write_when_due(mut writer: OwnedWriteHalf, mut due: Receiver<(Instant, Vec<u8>)>) -> io::Result<()> {
     while let Some((due, answers)) = due.recv().await {
         tokio::time::sleep_until(due).await;
         writer.write_all(&answers).await?;

@@ -1,5 +1,8 @@
 //! The broker behind real sockets: only what the core cannot show.
 
+use std::time::Duration;
+
+use kommit_broker::config::Limits;
 use kommit_broker::{BrokerConfig, EmbeddedBroker, Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::frame;
@@ -110,4 +113,80 @@ async fn a_rule_ends_with_its_guard() {
         .await
         .expect("it listens");
     assert!(ask(&mut stream, 2).await.is_ok());
+}
+
+async fn limited(change: impl FnOnce(&mut Limits)) -> EmbeddedBroker {
+    let mut config = BrokerConfig::default();
+    change(&mut config.limits);
+    EmbeddedBroker::start(config).await.expect("a free port")
+}
+
+async fn connect(broker: &EmbeddedBroker) -> TcpStream {
+    TcpStream::connect(broker.addresses()[0])
+        .await
+        .expect("it listens")
+}
+
+/// One connection more than there may be waits until another one ends.
+#[tokio::test]
+async fn one_connection_too_many_waits_for_a_place() {
+    let broker = limited(|limits| limits.connections = 1).await;
+    let mut first = connect(&broker).await;
+    ask(&mut first, 1).await.expect("it answers");
+    let mut second = connect(&broker).await;
+    // Real time: nothing tells that an answer does not come.
+    let answered = tokio::time::timeout(Duration::from_millis(100), ask(&mut second, 1)).await;
+    assert!(answered.is_err());
+    drop(first);
+    let mut prefix = [0; 4];
+    second
+        .read_exact(&mut prefix)
+        .await
+        .expect("the answer to what was asked");
+}
+
+/// A connection that asks for nothing does not keep its place for ever; one that waits for an answer does.
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let broker = limited(|limits| limits.connection_idle = Duration::from_millis(50)).await;
+    let mut idle = connect(&broker).await;
+    assert_eq!(idle.read(&mut [0]).await.expect("closed in order"), 0);
+
+    let rule = broker.rule(Rule::on(ApiKey::Metadata, Verdict::Hold));
+    let mut waiting = connect(&broker).await;
+    let request = frame::encode_request(&MetadataRequest::default(), 9, 1, None);
+    waiting.write_all(&request).await.expect("it is read");
+    // Real time, so that the limit passes several times.
+    let heard = tokio::time::timeout(Duration::from_millis(300), waiting.read(&mut [0])).await;
+    assert!(heard.is_err());
+    drop(rule);
+    assert_eq!(waiting.read(&mut [0]).await.expect("the answer"), 1);
+}
+
+/// B-14: while a connection is not served, only so many bytes are read from it: the rest stays with the client.
+#[tokio::test]
+async fn a_flood_is_not_read_while_it_is_not_served() {
+    const FLOOD: usize = 64 * 1024 * 1024;
+    let broker = EmbeddedBroker::start(BrokerConfig {
+        throttle: Duration::from_secs(3600),
+        limits: Limits {
+            queued_bytes: 1024 * 1024,
+            ..Limits::default()
+        },
+        ..BrokerConfig::default()
+    })
+    .await
+    .expect("a free port");
+    let mut stream = connect(&broker).await;
+    let client_id = "c".repeat(30_000);
+    let request = frame::encode_request(&MetadataRequest::default(), 9, 1, Some(&client_id));
+    let mut sent = 0;
+    // Real time: sockets do not tell that the other side has stopped reading.
+    while let Ok(written) = tokio::time::timeout(Duration::from_millis(500), stream.write_all(&request)).await
+    {
+        written.expect("nobody closes the connection");
+        sent += request.len();
+        assert!(sent < FLOOD);
+    }
+    assert!(sent > 1024 * 1024, "{sent}");
 }
