@@ -15,6 +15,10 @@ impl Client {
     ) -> Result<Vec<Delivery>, SendAllError> {
         let mut sent = Vec::with_capacity(records.len());
         for record in records {
+            if let Some(delivery) = self.send_amid(record, transaction) {
+                sent.push(delivery);
+                continue;
+            }
             match self.send(*record, transaction).await {
                 Ok(delivery) => sent.push(delivery),
                 Err(error) => return Err(SendAllError { sent, error }),
