@@ -7,7 +7,7 @@ use kommit_network::Acks;
 use kommit_protocol::api::ApiKey::{InitProducerId, Metadata, Produce};
 use kommit_protocol::error_code::ErrorCode;
 use kommit_tests::world::fault::{
-    answer, disconnect_after, disconnect_before, drop_answer, hold, hold_request,
+    answer, delay, disconnect_after, disconnect_before, drop_answer, hold, hold_request,
 };
 use kommit_tests::world::link::Reachable;
 use kommit_tests::world::{CallOutcome, Producer, RecordOutcome, Sending, World, written_at};
@@ -311,6 +311,27 @@ fn a_partition_has_five_batches_in_flight() {
     world.run();
     assert_eq!(world.log("orders", 0), numbers(0..8));
     assert_eq!(offsets_of(&records), (1..8).map(written_at).collect::<Vec<_>>());
+}
+
+/// S-78: where answers are late, five batches of a partition are on their way all the time, and never six.
+#[test]
+fn late_answers_leave_five_batches_in_flight() {
+    let world = World::seeded(5).topic("orders", 1).batch_per_record();
+    let producer = world.idempotent();
+    send_numbers(&producer, 0..1);
+    world.run();
+    world.rule(delay(Produce, 100 * MILLI));
+    let records = send_numbers(&producer, 1..51);
+    for _ in 0..55 {
+        world.run_for(100 * MILLI);
+        let sent = world.sent(Produce).len() - 1;
+        let answered = offsets_of(&records)
+            .into_iter()
+            .filter(|outcome| *outcome != RecordOutcome::Waiting)
+            .count();
+        assert_eq!(sent, (answered + 5).min(50), "{answered} are answered");
+    }
+    assert_eq!(records.last().expect("fifty records").outcome(), written_at(50));
 }
 
 /// S-78, A-48, A-73: the first of five batches is refused, the others are out of order behind it: all are sent again, in order, once each.
