@@ -97,7 +97,7 @@ pub(crate) struct BrokerArguments {
     /// How many nodes to play
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) nodes: u16,
-    /// The finalised feature level: 0 or 1 for the old transaction protocol, 2 for the new one
+    /// The finalised feature level of a new cluster: 0 or 1 for the old transaction protocol, 2 for the new one
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(i16).range(0..=2))]
     pub(crate) transaction_version: i16,
     /// Keep everything in this directory, and find it again there at the next start; without it, everything is gone at the end

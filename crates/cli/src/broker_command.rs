@@ -11,11 +11,8 @@ use crate::signals::Signals;
 
 /// Runs until Ctrl-C or SIGTERM.
 pub(crate) async fn run(arguments: BrokerArguments) -> Result<(), Failure> {
-    let transaction_version = match arguments.transaction_version {
-        0 => TransactionVersion::V0,
-        1 => TransactionVersion::V1,
-        _ => TransactionVersion::V2,
-    };
+    let transaction_version =
+        TransactionVersion::from_level(arguments.transaction_version).unwrap_or_default();
     let storage = if arguments.discard {
         let answer_delay = Duration::from_millis(arguments.delay_ms.into());
         Storage::Discard { answer_delay }

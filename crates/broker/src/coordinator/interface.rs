@@ -56,6 +56,13 @@ impl TransactionVersion {
             Self::V2 => 2,
         }
     }
+
+    /// The level with this number.
+    pub fn from_level(level: i16) -> Option<Self> {
+        [Self::V0, Self::V1, Self::V2]
+            .into_iter()
+            .find(|version| version.level() == level)
+    }
 }
 
 /// Which of the two coordinators.

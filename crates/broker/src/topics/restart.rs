@@ -56,12 +56,8 @@ impl Cluster {
 
     /// Takes up the features.
     pub(crate) fn restore_features(&mut self, state: &FeatureState) -> Result<(), &'static str> {
-        self.transaction_version = match state.level {
-            0 => TransactionVersion::V0,
-            1 => TransactionVersion::V1,
-            2 => TransactionVersion::V2,
-            _ => return Err("a level of transaction.version that there is not"),
-        };
+        self.transaction_version = TransactionVersion::from_level(state.level)
+            .ok_or("a level of transaction.version that there is not")?;
         self.features_epoch = state.epoch;
         self.random = state.random.cast_unsigned();
         Ok(())

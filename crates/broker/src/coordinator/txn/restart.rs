@@ -118,12 +118,8 @@ fn restored(stored: TransactionState) -> Result<Transaction, &'static str> {
         Some(StateName::CompleteAbort) => State::CompleteAbort(Ended { started }),
         Some(StateName::Dead) | None => return Err("a state of a transaction that there is not"),
     };
-    let rules = match stored.client_transaction_version {
-        0 => TransactionVersion::V0,
-        1 => TransactionVersion::V1,
-        2 => TransactionVersion::V2,
-        _ => return Err("rules of a transaction that there are not"),
-    };
+    let rules = TransactionVersion::from_level(stored.client_transaction_version)
+        .ok_or("rules of a transaction that there are not")?;
     if stored.epoch < ProducerEpoch::FIRST {
         return Err("a negative epoch");
     }
