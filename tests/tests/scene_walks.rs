@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kommit_broker::Verdict;
+use kommit_broker::{BrokerConfig, Verdict};
 use kommit_protocol::api::ApiKey::{
     self, AddOffsetsToTxn, AddPartitionsToTxn, EndTxn, FindCoordinator, Metadata, Produce, TxnOffsetCommit,
 };
@@ -99,7 +99,13 @@ fn something_goes_wrong(world: &World, dice: &mut Dice) {
 }
 
 fn stage(seed: u64) -> World {
-    World::with_brokers(seed, 2).topic("orders", 3).set(|settings| {
+    let cluster = BrokerConfig {
+        nodes: 2,
+        seed,
+        data_directory: Some("compared at each restart".into()),
+        ..BrokerConfig::default()
+    };
+    World::with_cluster(cluster).topic("orders", 3).set(|settings| {
         settings.batch_size = 40;
         settings.request_timeout = 3 * SECOND;
         settings.delivery_timeout = 600 * SECOND;

@@ -230,7 +230,8 @@ impl World {
             .set_node_state(NodeId(broker), NodeState::Stopped);
     }
 
-    /// The whole cluster ends at once, and starts again with what it had written (B-5).
+    /// The whole cluster ends at once, and starts again with what it had written (B-5). With a data directory in its configuration,
+    /// which nobody writes, what it gave away to be written is compared with what it knows.
     pub fn restart(&self) {
         self.state.borrow_mut().restart();
     }

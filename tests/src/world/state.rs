@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kommit_broker::{BrokerCore, BrokerEvent, RuleId};
+use kommit_broker::{BrokerConfig, BrokerCore, BrokerEvent, Recovery, RuleId};
 use kommit_network::{ConnectionId, LinkFailure, NetEvent};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::time::{Instant, Now};
@@ -60,6 +60,8 @@ pub(crate) struct State {
     events: u64,
     broker: BrokerCore,
     broker_due: Instant,
+    /// What the broker has given away to be kept.
+    written: Vec<Bytes>,
     topics: BTreeMap<String, u32>,
     rules: Vec<(ApiKey, RuleId)>,
     links: BTreeMap<LinkId, Link>,
@@ -116,6 +118,15 @@ pub(crate) fn run_until(state: &RefCell<State>, condition: impl Fn(&State) -> bo
     }
 }
 
+/// What a broker would write that starts from these pieces.
+fn read_back(config: BrokerConfig, pieces: impl Iterator<Item = Bytes>, now: Now) -> Vec<Bytes> {
+    let mut recovery = Recovery::new(config);
+    for piece in pieces {
+        recovery.read(piece).expect("what was written is whole");
+    }
+    recovery.finish(now).pieces().collect()
+}
+
 impl State {
     pub(crate) fn new(seed: u64, broker: BrokerCore) -> Self {
         Self {
@@ -128,6 +139,7 @@ impl State {
             events: 0,
             broker,
             broker_due: Instant::ORIGIN,
+            written: Vec::new(),
             topics: BTreeMap::new(),
             rules: Vec::new(),
             links: BTreeMap::new(),
@@ -155,8 +167,16 @@ impl State {
     }
 
     pub(crate) fn restart(&mut self) {
-        self.trace.line(self.now, "broker", "the cluster starts again");
+        self.trace
+            .line(self.now, "broker", format_args!("the cluster starts again"));
         let now = self.now();
+        let config = self.broker.config().clone();
+        if config.data_directory.is_some() {
+            self.written.push(self.broker.take_unsaved());
+            let written = read_back(config.clone(), self.written.iter().cloned(), now);
+            let known = read_back(config, self.broker.pieces(), now);
+            assert_eq!(written, known, "what was written is all that the broker knows");
+        }
         self.broker_mut().restart(now).expect("what was written is whole");
     }
 
@@ -282,6 +302,7 @@ impl State {
         if self.broker_due <= self.now {
             let mut actions = Vec::new();
             self.broker_due = self.broker.turn(self.now(), &mut actions);
+            self.written.push(self.broker.take_unsaved());
             actions
                 .into_iter()
                 .for_each(|action| self.carry_out_of_broker(action));
