@@ -358,7 +358,7 @@ mod tests {
         connection
     }
 
-    /// Section 5.1: every state with every event; what is not in the diagram changes nothing.
+    /// Section 5.1, N-91: every state with every event; what is not in the diagram changes nothing.
     #[test]
     fn only_the_transitions_of_the_diagram_are_legal() {
         use ConnectionState::{Connecting, Disconnected, Draining, Negotiating, Ready};

@@ -31,8 +31,6 @@ pub(crate) enum Cause {
     Moved,
     /// N-61: all connections are given up for the bootstrap servers.
     Rebootstrap,
-    /// N-26: the sender wants no more of this connection.
-    Unwanted,
     /// N-23: the producer is closed.
     Closing,
 }
@@ -59,7 +57,6 @@ impl Cause {
             Self::Idle => format!("{broker}: the connection was idle"),
             Self::Moved => format!("{broker}: the node has another address now"),
             Self::Rebootstrap => format!("{broker}: starting again from the bootstrap servers"),
-            Self::Unwanted => format!("{broker}: the client gave up the connection"),
             Self::Closing => format!("{broker}: the producer is closed"),
         }
     }
@@ -92,16 +89,12 @@ impl Cause {
 
     /// Whether somebody who asks why nothing works should hear of it.
     pub(crate) fn is_worth_telling(&self) -> bool {
-        !matches!(
-            self,
-            Self::Idle | Self::Moved | Self::Rebootstrap | Self::Unwanted | Self::Closing
-        )
+        !matches!(self, Self::Idle | Self::Moved | Self::Rebootstrap | Self::Closing)
     }
 
-    /// Whether metadata is told that a node was lost (N-72). Not when nobody is interested any more, when metadata itself has told it, and
-    /// when the end of the connection says nothing about the node (N-26).
+    /// Whether metadata is told that a node was lost (N-72). Not when nobody is interested any more, and not when metadata itself has told it.
     pub(crate) fn concerns_metadata(&self) -> bool {
-        !matches!(self, Self::Closing | Self::Moved | Self::Unwanted)
+        !matches!(self, Self::Closing | Self::Moved)
     }
 }
 

@@ -37,6 +37,6 @@ pub use cluster::{
 pub use config::{NetworkConfig, RecoveryStrategy};
 pub use connection::ConnectionState;
 pub use counts::{NetworkCounts, NodeCounts, Spread};
-pub use metadata::{LeaderHint, MetadataError, NegativeLeaderEpoch};
+pub use metadata::{LeaderHint, MetadataError};
 pub use network::{Acks, Network, ProduceEnvelope};
 pub use versions::{FinalizedFeatures, NodeApiVersions, VersionLimits};

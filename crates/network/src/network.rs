@@ -14,18 +14,18 @@ use std::time::Duration;
 
 use kommit_protocol::random::Random;
 use kommit_protocol::time::Instant;
-use kommit_protocol::units::{LeaderEpoch, NodeId, TopicPartition};
+use kommit_protocol::units::{NodeId, TopicPartition};
 
 use crate::address::BrokerAddress;
 use crate::boundary::{Completed, NetAction};
-use crate::cluster::{ClusterSnapshot, PartitionSnapshot};
+use crate::cluster::ClusterSnapshot;
 use crate::config::NetworkConfig;
 use crate::connection::{Connection, ConnectionState};
 use crate::correlation::CorrelationIds;
 use crate::counts::NetworkCounts;
 use crate::failures::{Cause, Failures};
 use crate::in_flight::End;
-use crate::metadata::{LeaderHint, Metadata, NegativeLeaderEpoch, UpdateRequest};
+use crate::metadata::{LeaderHint, Metadata, UpdateRequest};
 use crate::versions::{FinalizedFeatures, NodeApiVersions};
 
 pub use send::{Acks, ProduceEnvelope};
@@ -135,20 +135,6 @@ impl<T> Network<T> {
         self.metadata.update_leadership(hints, nodes)
     }
 
-    /// Somebody has seen this epoch of a partition's leader. When it is newer than all that were seen before, it is remembered, a full update
-    /// is wanted, and the answer is `true` (N-70). Of a partition without a known epoch nothing is remembered.
-    ///
-    /// # Errors
-    ///
-    /// [`NegativeLeaderEpoch`]: no leader has such an epoch.
-    pub fn update_last_seen_epoch(
-        &mut self,
-        of: &TopicPartition,
-        epoch: LeaderEpoch,
-    ) -> Result<bool, NegativeLeaderEpoch> {
-        self.metadata.update_last_seen_epoch(of, epoch)
-    }
-
     /// Closes every connection, and gives back what was in flight. Afterwards nothing is sent (N-23). `out` gets what is to be carried out.
     pub fn close(&mut self, now: Instant, out: &mut Vec<NetAction>) -> Vec<Completed<T>> {
         self.phase = Phase::Closed;
@@ -163,11 +149,6 @@ impl<T> Network<T> {
     /// What is known of the cluster at this moment. Cheap to clone and to keep (N-47).
     pub fn cluster(&self) -> &Arc<ClusterSnapshot> {
         self.metadata.snapshot()
-    }
-
-    /// A partition as the metadata names it; `None` when it is not known, or when a newer leader than the named one was seen (N-71).
-    pub fn current_partition(&self, of: &TopicPartition) -> Option<&PartitionSnapshot> {
-        self.metadata.current_partition(of)
     }
 
     /// The versions that a node understands, while there is a negotiated connection to it.

@@ -109,6 +109,18 @@ pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
     ),
     ("T-27", "two-phase commit: no request of the baseline carries it"),
     ("T-37", "a rule of the October 2024 snapshot only"),
+    (
+        "N-26",
+        "no part of this producer gives up a connection that it did not find wanting",
+    ),
+    (
+        "N-70",
+        "an answer tells epochs as leader hints only (N-77); nobody else sees one",
+    ),
+    (
+        "N-71",
+        "a batch goes by the snapshot (N-73); nobody asks whether a partition is current",
+    ),
     ("N-78", "security is not there yet"),
     ("N-79", "security is not there yet"),
     ("N-80", "security is not there yet"),

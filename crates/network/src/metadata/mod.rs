@@ -16,7 +16,7 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::address::BrokerAddress;
-use crate::cluster::{ClusterSnapshot, PartitionSnapshot};
+use crate::cluster::ClusterSnapshot;
 use crate::config::NetworkConfig;
 use schedule::{Schedule, Scope};
 use topics::{Standing, WorkingTopics};
@@ -63,11 +63,6 @@ impl MetadataError {
         matches!(self, Self::ClusterChanged { .. })
     }
 }
-
-/// No leader has such an epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a leader epoch is never negative, as {} is", .0.0)]
-pub struct NegativeLeaderEpoch(pub LeaderEpoch);
 
 /// A hint that a partition has a new leader (KIP-951), taken from a produce response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,24 +215,6 @@ impl Metadata {
             .collect()
     }
 
-    /// N-70: somebody has seen an epoch of a partition's leader. One that is newer than all before is remembered, and metadata is asked for.
-    pub(crate) fn update_last_seen_epoch(
-        &mut self,
-        of: &TopicPartition,
-        epoch: LeaderEpoch,
-    ) -> Result<bool, NegativeLeaderEpoch> {
-        if epoch.0 < 0 {
-            return Err(NegativeLeaderEpoch(epoch));
-        }
-        let is_newer = self.last_seen_epoch(of).is_some_and(|last| epoch > last);
-        if is_newer {
-            let position = usize::try_from(of.partition.0).unwrap_or(usize::MAX);
-            remember_epoch(&mut self.last_seen_epochs, &of.topic, position, Some(epoch));
-            self.schedule.request_full();
-        }
-        Ok(is_newer)
-    }
-
     /// N-63: the error stands until metadata comes again; that of another cluster for ever (H30).
     pub(crate) fn fail(&mut self, error: MetadataError) {
         warn!(%error, "metadata cannot be used");
@@ -251,14 +228,8 @@ impl Metadata {
         }
     }
 
-    /// N-71: a partition as the metadata names it, unless a newer leader than that was seen.
-    pub(crate) fn current_partition(&self, of: &TopicPartition) -> Option<&PartitionSnapshot> {
-        let cached = self.snapshot.partition(&of.topic, of.partition)?;
-        let last_seen = self.last_seen_epoch(of);
-        (last_seen.is_none() || cached.leader_epoch == last_seen).then_some(cached)
-    }
-
     /// The highest epoch that was seen of a partition's leader (N-57).
+    #[cfg(test)]
     pub(crate) fn last_seen_epoch(&self, of: &TopicPartition) -> Option<LeaderEpoch> {
         let position = usize::try_from(of.partition.0).ok()?;
         let epochs = self.last_seen_epochs.get(&of.topic)?;

@@ -56,13 +56,6 @@ impl<T> Network<T> {
         }
     }
 
-    /// Closes the connection of a node from our side (N-26): what is in flight on it completes as disconnected in the next turn, and the
-    /// node is connected to again after its backoff. Metadata is not asked for, because nothing was learned about the node. Nothing happens when
-    /// there is no connection; in particular a backoff that runs goes on (N-91).
-    pub fn disconnect(&mut self, node: NodeId, now: Instant) {
-        self.cut(node, &Cause::Unwanted, now);
-    }
-
     /// The throttle time of a produce response, which only its reader knows (N-30). All other throttle times are read here.
     pub fn throttle_produce(
         &mut self,

@@ -5,7 +5,6 @@ use kommit_protocol::units::TopicPartition;
 
 use super::*;
 use crate::cluster::TopicFailure;
-use crate::metadata::NegativeLeaderEpoch;
 
 fn place(partition: i32) -> TopicPartition {
     TopicPartition::new("orders", partition)
@@ -173,7 +172,7 @@ fn an_update_for_a_new_topic_is_a_partial_one() {
 /// N-68: whoever wants a full update waits for the backoff of responses that brought nothing new; a new topic does not.
 #[test]
 fn wanting_metadata_does_not_shorten_the_backoff() {
-    let wants: [fn(&mut Play); 4] = [
+    let wants: [fn(&mut Play); 3] = [
         |play| assert!(play.network.request_update() > 0),
         |play| assert!(play.network.request_update_for_topic("orders") > 0),
         |play| {
@@ -181,12 +180,6 @@ fn wanting_metadata_does_not_shorten_the_backoff() {
                 play.network.connections[&NodeId(-1)].id().unwrap(),
                 LinkFailure::PeerClosed,
             ))
-        },
-        |play| {
-            assert_eq!(
-                play.network.update_last_seen_epoch(&place(0), LeaderEpoch(9)),
-                Ok(true)
-            )
         },
     ];
     for want in wants {
@@ -230,65 +223,6 @@ fn an_error_inside_a_response_wants_metadata() {
         ..cluster(3)
     });
     assert!(play.wants_metadata() || play.network.is_updating_metadata(play.now));
-}
-
-/// N-70: a newer epoch of a known partition is remembered and asked about; an older one, or one of an unknown partition, is not.
-#[test]
-fn a_newer_leader_epoch_is_remembered() {
-    let (mut play, _) = Play::with_broker(NetworkConfig::default());
-    play.learn(&cluster(3));
-    let mut see = |place: TopicPartition, epoch| {
-        let seen = play.network.update_last_seen_epoch(&place, LeaderEpoch(epoch));
-        (seen, play.wants_metadata())
-    };
-    assert_eq!(
-        see(place(0), -1),
-        (Err(NegativeLeaderEpoch(LeaderEpoch(-1))), false)
-    );
-    assert_eq!(see(place(0), 3), (Ok(false), false));
-    assert_eq!(see(place(7), 9), (Ok(false), false));
-    assert_eq!(see(place(-1), 9), (Ok(false), false));
-    assert_eq!(see(TopicPartition::new("other", 0), 9), (Ok(false), false));
-    assert_eq!(see(place(0), 4), (Ok(true), true));
-    assert_eq!(see(place(0), 4), (Ok(false), true));
-    // Metadata that lags behind what was seen is not believed.
-    play.learn(&cluster(3));
-    assert_eq!(
-        play.network.metadata.last_seen_epoch(&place(0)),
-        Some(LeaderEpoch(4))
-    );
-}
-
-/// N-71: a partition is current as long as no newer leader was seen than the one that metadata names, or none at all.
-#[test]
-fn a_partition_is_current_until_a_newer_leader_is_seen() {
-    let (mut play, _) = Play::with_broker(NetworkConfig::default());
-    let leader = |play: &Play| {
-        play.network
-            .current_partition(&place(0))
-            .and_then(|partition| partition.leader)
-    };
-    assert_eq!(leader(&play), Some(NodeId(1)));
-    assert_eq!(
-        play.network.update_last_seen_epoch(&place(0), LeaderEpoch(4)),
-        Ok(true)
-    );
-    assert_eq!(leader(&play), None);
-    assert!(
-        play.network.cluster().leader(&place(0)).is_some(),
-        "the snapshot has not changed"
-    );
-    play.learn(&cluster(4));
-    assert_eq!(leader(&play), Some(NodeId(1)));
-    assert_eq!(play.network.current_partition(&place(7)), None);
-
-    let mut without_epochs = cluster(4);
-    without_epochs.topics[0]
-        .partitions
-        .iter_mut()
-        .for_each(|partition| partition.leader_epoch = LeaderEpoch(-1));
-    play.learn(&without_epochs);
-    assert_eq!(leader(&play), Some(NodeId(1)), "nobody knows of a newer one");
 }
 
 /// N-90: a topic's error leaves the epochs that were seen; they go when the topic comes back with another id, or leaves the working set.

@@ -273,38 +273,3 @@ fn a_saturated_connection_still_shows_that_the_cluster_is_there() {
         }
     );
 }
-
-/// N-26: a connection that the client gives up ends its requests, as unknown ones, in the next turn; it backs off, and metadata is not
-/// asked for.
-#[test]
-fn a_connection_that_is_given_up_ends_its_requests() {
-    let (mut play, one) = Play::with_broker(NetworkConfig::default());
-    play.advance(5_000); // a metadata update would be allowed by now
-    play.give(one, "cancelled");
-    let id = play.asked_one(ApiKey::EndTxn).id;
-    play.network.disconnect(one, play.now);
-    assert_eq!(play.ended(), [], "not before the turn");
-    play.turn();
-    assert_eq!(play.ended(), [("cancelled", "disconnected", Sent::MayBeWritten)]);
-    assert_eq!(play.closed(), [id]);
-    assert!(play.network.connection_failed(one));
-    assert!(play.network.poll_deadline(one, play.now) > play.now);
-    assert!(!play.network.is_updating_metadata(play.now));
-    assert_eq!(play.failure(), "", "the broker has done nothing wrong");
-}
-
-/// N-91: giving up a connection that is gone changes nothing; the backoff goes on as it began.
-#[test]
-fn a_connection_that_is_gone_cannot_be_given_up() {
-    let (mut play, one) = Play::with_broker(NetworkConfig::default());
-    play.event(NetEvent::Closed(play.id(one), LinkFailure::PeerClosed));
-    let before = play.network.poll_deadline(one, play.now);
-    play.advance(10);
-    play.closed();
-    for node in [one, TWO, NodeId(99)] {
-        play.network.disconnect(node, play.now);
-    }
-    play.turn();
-    assert_eq!(play.closed(), []);
-    assert_eq!(play.network.poll_deadline(one, play.now), before);
-}
