@@ -422,3 +422,48 @@ fn a_record_refused_too_late_changes_nothing() {
     stage.manager.answered(request, yes);
     assert_eq!(stage.outcomes(), [Outcome::Committed]);
 }
+
+/// H14, T-64, T-80, D-7: five batches are in flight across the last sequence. The first is refused, so that the others are out of order, and all of
+/// them go again in order under their own names; behind i32::MAX comes 0.
+#[test]
+fn wrap_seq() {
+    let producers = [
+        Stage::idempotent(),
+        Stage::transactional(Flavour::V1),
+        Stage::transactional(Flavour::V2),
+    ];
+    for mut stage in producers {
+        if stage.manager.is_transactional() {
+            stage.begin_with_partition();
+        } else {
+            stage.join(0);
+        }
+        for records in [1 << 30, (1 << 30) - 5] {
+            let acknowledged = stage.drain(0, records);
+            stage.manager.batch_completed(&acknowledged);
+        }
+        let batches = [(); 5].map(|()| stage.drain(0, 2));
+        let bases = batches.map(|batch| batch.base_sequence);
+        assert_eq!(bases, [i32::MAX - 4, i32::MAX - 2, i32::MAX, 1, 3].map(sequence));
+        assert!(!stage.manager.may_drain(partition(0), None), "not a sixth");
+
+        let refused = ErrorCode::NotEnoughReplicas;
+        let out_of_order = ErrorCode::OutOfOrderSequenceNumber;
+        for (number, batch) in batches.iter().enumerate() {
+            let code = if number == 0 { refused } else { out_of_order };
+            let retry = stage.manager.retry(code, batch, Fate::NotWritten);
+            assert_eq!(retry, Retry::Requeue);
+        }
+        for (number, batch) in batches.iter().enumerate() {
+            for later in &batches[number + 1..] {
+                let named = Some((later.identity, later.base_sequence));
+                assert!(!stage.manager.may_drain(partition(0), named), "in order");
+            }
+            let named = Some((batch.identity, batch.base_sequence));
+            assert!(stage.manager.may_drain(partition(0), named));
+            stage.manager.batch_completed(batch);
+        }
+        let next = stage.drain(0, 1);
+        assert_eq!((next.identity, next.base_sequence), (identity(0), sequence(5)));
+    }
+}
