@@ -8,14 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kafka_protocol::messages::{ApiKey, InitProducerIdResponse, ResponseKind};
-use kommit::{CommitError, ErrorCode, TransactionalProducer};
-use kommit_tests::kafka::{Reading, Stage, sequence_faults};
+use kommit::{
+    AbortError, CommitError, DeadProducer, ErrorCode, PartitionVerification, TransactionFate,
+    TransactionalProducer,
+};
+use kommit_tests::kafka::{DumpedBatch, Reading, RealKafka, Stage, sequence_faults};
 use kommit_tests::proxy::{Decision, Draws, Proxy, Request, Verdict};
 
 use crate::client::{
     FOREVER, all_written, outcomes, put_sentinels, send_to, transactional, values_before_sentinel,
 };
-use crate::each_kafka::draws;
+use crate::each_kafka::{draws, enter, kafka_3_9};
 use crate::lines::{Lines, assert_each_line_once};
 use crate::program::Kommit;
 
@@ -199,20 +202,24 @@ async fn begin_patiently(producer: &mut TransactionalProducer) -> kommit::Transa
     producer.begin().await.expect("nothing was sent since")
 }
 
-async fn late_produce_after_abort(mut stage: Stage) {
-    let kafka = stage.shared().await;
-    let topic = "late-produce";
+/// Gives a record up whose requests are still on their way, and aborts its transaction: the producer can go on, or is dead. The proxy delivers them.
+async fn abort_over_late_record(
+    kafka: &RealKafka,
+    topic: &str,
+    verification: PartitionVerification,
+) -> (Proxy, TransactionalProducer, Result<(), DeadProducer>) {
     kafka.create_topic(topic, 1).await;
     let proxy = kafka.proxy(0);
     let is_kept_back = Arc::new(AtomicBool::new(false));
     let keep_back = Arc::clone(&is_kept_back);
     proxy.rule(move |request| {
         if request.api_key == ApiKey::Produce && keep_back.load(Ordering::Relaxed) {
-            return Verdict::DeliverLate(Duration::from_millis(2000));
+            return Verdict::DeliverLate(Duration::from_millis(4000));
         }
         Verdict::Pass
     });
     let config = transactional(proxy.address(), topic)
+        .partition_verification(verification)
         .request_timeout(Duration::from_millis(1200))
         .delivery_timeout(Duration::from_millis(1300));
     let mut producer = TransactionalProducer::connect(config.build().expect("legal"))
@@ -227,23 +234,80 @@ async fn late_produce_after_abort(mut stage: Stage) {
         "{given_up:?}"
     );
     is_kept_back.store(false, Ordering::Relaxed);
-    match expired.commit().await {
+    let ended = match expired.commit().await {
         // R12: what expired makes a commit impossible.
-        Err(CommitError::MustAbort(failed)) => failed.abort().await.expect("aborted"),
+        Err(CommitError::MustAbort(failed)) => failed.abort().await,
         other => panic!("a record is missing: {other:?}"),
-    }
+    };
+    let ended = ended.map_err(|error| match error {
+        AbortError::Dead(dead) => dead,
+        other => panic!("the coordinator answers: {other:?}"),
+    });
+    (proxy, producer, ended)
+}
+
+/// Commits one record, and finds nothing else with a reader.
+async fn commit_next(kafka: &RealKafka, topic: &str, producer: &mut TransactionalProducer) {
+    let next = producer.begin().await.expect("idle");
+    all_written(send_to(&next, topic, 0..1, "next").await).await;
+    next.commit().await.expect("nothing is wrong with it");
+    put_sentinels(kafka, topic, 0..1).await;
+    let seen = values_before_sentinel(kafka, Reading::committed(topic).partition(0), 1).await;
+    assert_eq!(seen, ["next"]);
+}
+
+async fn late_produce_after_abort(mut stage: Stage) {
+    let kafka = stage.shared().await;
+    let topic = "late-produce";
+    let (proxy, mut producer, aborted) =
+        abort_over_late_record(&kafka, topic, PartitionVerification::Enabled).await;
+    aborted.expect("the producer goes on");
     let codes = late_codes(&proxy, 2).await;
     assert!(
         codes.iter().any(|code| *code != 0),
         "none came behind the abort: {codes:?}"
     );
+    commit_next(&kafka, topic, &mut producer).await;
+}
 
-    let next = producer.begin().await.expect("idle");
-    all_written(send_to(&next, topic, 0..1, "next").await).await;
-    next.commit().await.expect("nothing is wrong with it");
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 1).await;
-    assert_eq!(seen, ["next"]);
+/// H03: a broker that does not verify partitions takes what comes behind the marker of an abort, unless that has an epoch of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_produce_without_verification() {
+    let setup = kafka_3_9().property("transaction.partition.verification.enable", false);
+    let Some(mut stage) = enter(setup).await else {
+        return;
+    };
+    let kafka = stage.start().await;
+    let topic = "late-unverified";
+    let (proxy, _dead, aborted) =
+        abort_over_late_record(&kafka, topic, PartitionVerification::NotProven).await;
+    let dead = aborted.expect_err("the id is taken over");
+    assert_eq!(dead.transaction(), TransactionFate::NotCommitted, "{dead}");
+    let codes = late_codes(&proxy, 2).await;
+    assert!(codes.iter().any(|code| *code != 0), "{codes:?}");
+    assert_eq!(behind_the_marker(&kafka, topic).await, 0);
+    let config = transactional(kafka.bootstrap_servers(), topic).build();
+    let mut successor = TransactionalProducer::connect(config.expect("legal"))
+        .await
+        .expect("an id");
+    commit_next(&kafka, topic, &mut successor).await;
+
+    // Told what is not true, a producer has its record behind the marker: so the broker is one that does not verify.
+    let topic = "late-believed";
+    let (proxy, _producer, aborted) =
+        abort_over_late_record(&kafka, topic, PartitionVerification::Enabled).await;
+    aborted.expect("the producer goes on");
+    late_codes(&proxy, 2).await;
+    assert_eq!(behind_the_marker(&kafka, topic).await, 1);
+}
+
+/// How many batches of the first producer stand behind its first marker.
+async fn behind_the_marker(kafka: &RealKafka, topic: &str) -> usize {
+    let batches = kafka.batches(topic, 0).await;
+    let marker = batches.iter().position(|batch| batch.is_control);
+    let behind = &batches[marker.expect("the abort left a marker")..];
+    let of_first = |batch: &&DumpedBatch| !batch.is_control && batch.producer_id == batches[0].producer_id;
+    behind.iter().filter(of_first).count()
 }
 
 async fn late_addpartitions(mut stage: Stage) {
