@@ -23,6 +23,10 @@ const HELD_BACK: Duration = Duration::from_millis(15);
 const IN_VAIN: u32 = 8;
 /// How fast what was usual is forgotten: by this part with each transaction.
 const FORGET: u32 = 256;
+/// Within so many transactions, two that came too early are no accident.
+const RECENT: u32 = 16;
+/// The least by which a pause shrinks: the shortest one is gone by the time it has cost as much as a transaction that is held back.
+const LEAST_SHRINK: Duration = Duration::from_nanos(250);
 
 /// What the first answer of a transaction said about the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +38,11 @@ pub(crate) enum FirstAnswer {
 }
 
 /// What was learned of one coordinator.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Window {
     pause: Duration,
+    /// How many transactions have not come too early since the last that did.
+    in_time: u32,
     /// What it costs to come too early.
     cost: Duration,
     /// How long the coordinator takes for an EndTxn. A first answer that nobody holds back takes up to twice as long: its partition
@@ -80,7 +86,10 @@ impl Pace {
 
     /// The coordinator has answered, `latency` after it was asked, that the transaction ended.
     pub(crate) fn ended(&mut self, coordinator: NodeId, latency: Duration, now: Instant) {
-        self.windows.entry(coordinator).or_default().learn_end(latency);
+        self.windows
+            .entry(coordinator)
+            .or_insert(Window::UNKNOWN)
+            .learn_end(latency);
         self.stage = Stage::Ended { coordinator, at: now };
     }
 
@@ -116,7 +125,7 @@ impl Pace {
             return;
         };
         self.stage = Stage::Idle;
-        let window = self.windows.entry(coordinator).or_default();
+        let window = self.windows.entry(coordinator).or_insert(Window::UNKNOWN);
         match answer {
             FirstAnswer::TooEarly => window.grow(gap, TOO_EARLY_COSTS),
             FirstAnswer::Given => window.learn_first(now - sent, gap),
@@ -139,11 +148,36 @@ impl Pace {
 }
 
 impl Window {
-    /// No pause is longer than half of what it saves.
+    const UNKNOWN: Self = Self {
+        pause: Duration::ZERO,
+        in_time: RECENT,
+        cost: Duration::ZERO,
+        end: None,
+        slow: Duration::ZERO,
+        in_vain: 0,
+    };
+
+    /// A pause that is still being looked for triples, one that was found grows by half. None is longer than half of what it saves.
     fn grow(&mut self, gap: Duration, cost: Duration) {
+        let is_found = self.in_time >= RECENT;
+        self.in_time = 0;
+        let too_short = gap.max(self.pause);
+        let longer = if is_found {
+            too_short * 3 / 2
+        } else {
+            too_short * 3
+        };
         self.cost = cost;
-        let longer = gap.max(self.pause) * 3 / 2;
         self.pause = longer.max(SHORTEST_PAUSE).min(cost / 2);
+    }
+
+    /// An answer that was late for once can have been late for any reason: without a pause, it takes two to begin with one.
+    fn held_back(&mut self, gap: Duration) {
+        if self.pause.is_zero() && self.in_time >= RECENT {
+            self.in_time = 0;
+        } else {
+            self.grow(gap, HELD_BACK_COSTS);
+        }
     }
 
     /// Every transaction pays for the pause, and those that come too early for its lack. So the longer the pause is, compared with
@@ -152,9 +186,8 @@ impl Window {
     fn shrink(&mut self) {
         let (pause, cost) = (self.pause.as_nanos(), self.cost.as_nanos());
         let less = pause * pause / (10 * cost).max(1);
-        self.pause = self
-            .pause
-            .saturating_sub(Duration::from_nanos(u64::try_from(less).unwrap_or(u64::MAX)));
+        let less = Duration::from_nanos(u64::try_from(less).unwrap_or(u64::MAX));
+        self.pause = self.pause.saturating_sub(less.max(LEAST_SHRINK));
     }
 
     fn learn_end(&mut self, latency: Duration) {
@@ -167,6 +200,7 @@ impl Window {
         let usual = (self.end.unwrap_or(latency) * 2).max(self.slow);
         if latency < usual + HELD_BACK {
             self.in_vain = 0;
+            self.in_time = self.in_time.saturating_add(1);
             if gap <= self.pause * 2 {
                 self.shrink();
             }
@@ -176,12 +210,12 @@ impl Window {
             self.in_vain += 1;
         }
         if self.in_vain < IN_VAIN {
-            self.grow(gap, HELD_BACK_COSTS);
+            self.held_back(gap);
         } else {
             *self = Self {
                 end: self.end,
                 slow: latency,
-                ..Self::default()
+                ..Self::UNKNOWN
             };
         }
     }
@@ -268,6 +302,7 @@ mod tests {
     fn a_slow_application_neither_waits_nor_teaches() {
         let mut play = Play::new();
         play.transaction(MILLI, Duration::ZERO);
+        play.transaction(MILLI, Duration::ZERO);
         let learned = play.pause();
         assert!(learned > Duration::ZERO);
         for _ in 0..100 {
@@ -288,6 +323,41 @@ mod tests {
             longest = longest.max(play.pause());
         }
         assert_eq!(longest, HELD_BACK_COSTS / 2);
+    }
+
+    /// A broker that has just started takes long, and hardly any transaction finds out how long.
+    #[test]
+    fn a_long_window_is_learned_from_few_transactions() {
+        let mut play = Play::new();
+        while play.pause() < 8 * MILLI {
+            play.transaction(8 * MILLI, Duration::ZERO);
+        }
+        // The accident, then 0.1, 0.3, 0.9, 2.7 and 8.1 milliseconds.
+        assert_eq!(play.held_back, 6);
+    }
+
+    /// A single answer that is late says nothing about markers, and nobody waits because of it.
+    #[test]
+    fn one_late_answer_is_an_accident() {
+        let mut play = Play::new();
+        for number in 0..1000 {
+            let is_late = number % 100 == 50;
+            play.transaction(if is_late { MILLI } else { Duration::ZERO }, Duration::ZERO);
+            assert_eq!(play.pause(), Duration::ZERO);
+        }
+    }
+
+    /// A pause that was learned by mistake is gone when it has cost as much as it could have saved.
+    #[test]
+    fn a_pause_that_saves_nothing_is_given_up() {
+        let mut play = Play::new();
+        play.transaction(MILLI, Duration::ZERO);
+        play.transaction(MILLI, Duration::ZERO);
+        assert_eq!(play.pause(), SHORTEST_PAUSE);
+        for _ in 0..SHORTEST_PAUSE.div_duration_f64(LEAST_SHRINK) as usize {
+            play.transaction(Duration::ZERO, Duration::ZERO);
+        }
+        assert_eq!(play.pause(), Duration::ZERO);
     }
 
     /// With version 1 the coordinator says itself that the request came too early.
