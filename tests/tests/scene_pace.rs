@@ -70,3 +70,26 @@ fn an_application_that_takes_its_time_never_waits() {
     let took = back_to_back(&world, &producer, 1);
     assert!(took[0] < 6 * MILLI, "{took:?}");
 }
+
+/// T-74: the pause is learned and kept for a transaction, too, that was begun while the commit before it was under way.
+#[test]
+fn a_transaction_that_was_begun_ahead_waits_for_the_markers_too() {
+    for version in [TransactionVersion::V1, TransactionVersion::V2] {
+        let world = world(version, MARKERS);
+        let producer = world.transactional("t-1");
+        producer.begin();
+        let mut ended = Vec::new();
+        for _ in 0..60 {
+            producer.send("orders", 0, "a");
+            let (_, begun) = producer.commit_and_begin();
+            while begun.outcome() == waiting() {
+                world.run_for(MILLI / 10);
+            }
+            ended.push(world.now());
+        }
+        let took: Vec<Duration> = ended.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let late = took[20..].iter().filter(|took| **took > 20 * MILLI).count();
+        assert!(late <= 2, "{took:?}");
+        assert!(producer.transaction_pause() > Duration::ZERO);
+    }
+}

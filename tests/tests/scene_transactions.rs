@@ -42,6 +42,52 @@ fn version_1_adds_a_partition_before_its_first_batch() {
     assert!(world.sent(EndTxn).iter().all(|request| request.version == 4));
 }
 
+/// T-46: partitions that join before a request goes out are added by one; those that join while it is out, by the next one.
+#[test]
+fn partitions_that_join_together_are_added_by_one_request() {
+    let world = World::seeded(11).topic("orders", 5).transaction_version(1);
+    let producer = world.transactional("t-1");
+    producer.begin();
+    world.rule(hold(AddPartitionsToTxn).once());
+    for partition in 0..3 {
+        producer.send("orders", partition, "a");
+    }
+    world.run_until_sent(AddPartitionsToTxn, 1);
+    for partition in 2..5 {
+        producer.send("orders", partition, "b");
+    }
+    world.run_for(SECOND);
+    world.release(AddPartitionsToTxn);
+    let commit = producer.commit();
+    world.run();
+    assert_eq!(commit.outcome(), committed());
+    let added: Vec<String> = world
+        .sent(AddPartitionsToTxn)
+        .into_iter()
+        .map(|request| request.summary)
+        .collect();
+    assert_eq!(added, ["orders-0 orders-1 orders-2", "orders-3 orders-4"]);
+}
+
+/// A-37, P-30: a commit sends what lingers, at once.
+#[test]
+fn a_commit_does_not_wait_for_what_lingers() {
+    for version in [1, 2] {
+        let world = World::seeded(11)
+            .topic("orders", 1)
+            .transaction_version(version)
+            .set(|settings| settings.linger = 60 * SECOND);
+        let producer = world.transactional("t-1");
+        producer.begin();
+        let record = producer.send("orders", 0, "a");
+        world.run_for(SECOND);
+        world.expect_unsent(Produce);
+        let commit = producer.commit();
+        world.run_for(SECOND);
+        assert_eq!((record.outcome(), commit.outcome()), (written_at(0), committed()));
+    }
+}
+
 /// T-22: the next transaction of version 1 adds its partitions again, under the same epoch and with the sequences going on.
 #[test]
 fn version_1_adds_the_partitions_of_each_transaction_and_keeps_the_epoch() {
