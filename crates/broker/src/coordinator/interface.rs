@@ -14,6 +14,7 @@
 //! apply_offsets_marker(&mut self, &MarkerWrite)                        for partitions of `__consumer_offsets`, then also:
 //! markers_written(&mut self, transactional_id: &str, &TopicPartition, now: Now)   written, or dropped with a deleted partition
 //! turn(&mut self, &ClusterView, now: Now) -> Instant                   time-outs and expiry; the next deadline
+//! take_unsaved, all_entries, restore, finish_restore                   what survives a restart
 //! ```
 //!
 //! The coordinators check B-22 themselves with [`ClusterView::coordinator_shard`].

@@ -243,6 +243,11 @@ impl Coordinators {
         }
     }
 
+    /// Behind the last entry: members of groups count as heard just now.
+    pub(crate) fn finish_restore(&mut self, now: Now) {
+        self.groups.finish_restore(now);
+    }
+
     /// Switches the transaction log's faults on and off (B-65, B-67).
     pub fn set_transaction_log(&mut self, log: TransactionLog, now: Now) {
         self.transactions.set_log(log, now);

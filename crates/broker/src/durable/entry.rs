@@ -111,11 +111,36 @@ stored! {
         open: Option<Vec<GroupOffset>>,
     }
 
-    /// A group without its members, who join again.
+    /// A group. Without an agreement it has no members: those of a rebalance join again.
     GroupState {
         group: String,
         generation: i32,
         protocol_type: String,
+        agreement: Option<Vec<GroupAgreement>>,
+    }
+
+    /// What the members of a stable group agreed on, and who they are.
+    GroupAgreement {
+        protocol: String,
+        leader: String,
+        members: Vec<GroupMember>,
+    }
+
+    /// A member of a stable group.
+    GroupMember {
+        id: String,
+        client_id: String,
+        instance_id: Option<String>,
+        session_timeout_ms: i64,
+        rebalance_timeout_ms: i64,
+        protocols: Vec<GroupProtocol>,
+        assignment: Bytes,
+    }
+
+    /// A protocol that a member supports, and what it tells the leader.
+    GroupProtocol {
+        name: String,
+        metadata: Bytes,
     }
 }
 

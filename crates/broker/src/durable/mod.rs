@@ -14,8 +14,8 @@ use bytes::Bytes;
 use kommit_protocol::wire::{DecodeError, Field, Reader, Version, Writer};
 
 pub(crate) use entry::{
-    Entry, FeatureState, GroupOffset, GroupState, OffsetsProducer, PartitionState, Place, StoredBatch,
-    TopicSetting, TopicState, TransactionState,
+    Entry, FeatureState, GroupAgreement, GroupMember, GroupOffset, GroupProtocol, GroupState,
+    OffsetsProducer, PartitionState, Place, StoredBatch, TopicSetting, TopicState, TransactionState,
 };
 pub use recovery::{CorruptPiece, Recovery};
 

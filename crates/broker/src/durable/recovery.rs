@@ -45,6 +45,7 @@ impl Recovery {
     pub fn finish(mut self, now: Now) -> BrokerCore {
         self.world.cluster.finish_restore();
         self.world.expire_now(now);
+        self.world.coordinators.finish_restore(now);
         self.world.count_log_bytes();
         BrokerCore::of(self.world)
     }

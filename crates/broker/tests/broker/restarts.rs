@@ -437,6 +437,73 @@ fn offsets_of_groups_survive_a_restart() {
     }
 }
 
+/// A member of group `g` that is alone in it and has an assignment: its id and generation.
+fn joined(scene: &mut Scene, connection: ConnectionId) -> (String, i32) {
+    let lookup = FindCoordinatorRequest {
+        coordinator_keys: vec!["g".to_owned()],
+        ..Default::default()
+    };
+    scene.ask(connection, &lookup, 4);
+    let join = JoinGroupRequest {
+        group_id: "g".to_owned(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 10_000,
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".to_owned(),
+            metadata: Bytes::from_static(b"m"),
+        }],
+        ..Default::default()
+    };
+    let member = scene.ask(connection, &join, 3);
+    let sync = SyncGroupRequest {
+        group_id: "g".to_owned(),
+        generation_id: member.generation_id,
+        member_id: member.member_id.clone(),
+        assignments: vec![SyncGroupRequestAssignment {
+            member_id: member.member_id.clone(),
+            assignment: Bytes::from_static(b"everything"),
+        }],
+        ..Default::default()
+    };
+    assert_eq!(scene.ask(connection, &sync, 3).error_code, ErrorCode::None);
+    (member.member_id, member.generation_id)
+}
+
+/// B-5, B-118: the members of a stable group stay members, with their assignments, for as long as their session lasts.
+#[test]
+fn members_of_groups_survive_a_restart() {
+    for memory in BOTH {
+        let mut scene = Scene::with(kept());
+        let connection = scene.connect();
+        let (member_id, generation_id) = joined(&mut scene, connection);
+        scene.restart(memory);
+        let connection = scene.connect();
+        let heartbeat = HeartbeatRequest {
+            group_id: "g".to_owned(),
+            generation_id,
+            member_id,
+            group_instance_id: None,
+        };
+        scene.pass(9_000);
+        let heard = scene.ask(connection, &heartbeat, 3);
+        assert_eq!(heard.error_code, ErrorCode::None, "{memory:?}");
+        let describe = DescribeGroupsRequest {
+            groups: vec!["g".to_owned()],
+            ..Default::default()
+        };
+        let group = scene.ask(connection, &describe, 4).groups.remove(0);
+        assert_eq!((&*group.group_state, &*group.protocol_data), ("Stable", "range"));
+        assert_eq!(
+            group.members[0].member_assignment,
+            Bytes::from_static(b"everything")
+        );
+        scene.pass(11_000);
+        let silent = scene.ask(connection, &heartbeat, 3);
+        assert_eq!(silent.error_code, ErrorCode::UnknownMemberId, "{memory:?}");
+    }
+}
+
 fn everything_kept() -> Bytes {
     let (mut scene, connection, identity) = transactional(kept());
     scene.produce(connection, &Batch::in_transaction(identity, 0));

@@ -84,7 +84,10 @@ impl GroupCoordinator {
             (Ok(()), None) => self
                 .answers
                 .push((ticket, refused_sync(ErrorCode::UnknownMemberId))),
-            (Ok(()), Some(group)) => group.sync(request, ticket, call.now.instant, &mut self.answers),
+            (Ok(()), Some(group)) => {
+                self.changed.insert(request.group_id.as_str().into());
+                group.sync(request, ticket, call.now.instant, &mut self.answers);
+            }
         }
     }
 
@@ -157,9 +160,9 @@ impl GroupCoordinator {
     pub(in crate::coordinator) fn turn(&mut self, now: Now) -> Instant {
         let mut due = Instant::NEVER;
         for (id, group) in &mut self.groups {
-            let generation = group.generation;
+            let before = (group.generation, group.phase);
             due = due.min(group.turn(now.instant, &mut self.answers));
-            if group.generation != generation {
+            if (group.generation, group.phase) != before {
                 self.changed.insert(Arc::clone(id));
             }
         }

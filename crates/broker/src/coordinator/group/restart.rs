@@ -1,15 +1,19 @@
-//! What the shards of `__consumer_offsets` say, and how it comes back: offsets, the transactions that hold some back, and how far groups
-//! had counted. Members do not come back: they are told that they are unknown, and join again.
+//! What the shards of `__consumer_offsets` say, and how it comes back: offsets, the transactions that hold some back, and groups with
+//! their members. Those of a group in the middle of a rebalance do not come back: they are told that they are unknown, and join again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::{ProducerId, TopicPartition};
 
 use super::GroupCoordinator;
-use super::membership::Group;
+use super::membership::{Agreement, Group, Member, Phase, Waiting};
 use super::offsets::{Key, OffsetsShard, Placed, Position, ShardProducer, StoredOffset};
 use crate::coordinator::interface::shard_number;
-use crate::durable::{Entry, GroupOffset, GroupState, OffsetsProducer, Place};
+use crate::durable::{
+    Entry, GroupAgreement, GroupMember, GroupOffset, GroupProtocol, GroupState, OffsetsProducer, Place,
+};
 
 impl GroupCoordinator {
     /// What changed since the last call.
@@ -48,6 +52,15 @@ impl GroupCoordinator {
         }
     }
 
+    /// Behind the last entry: nobody has been silent so far.
+    pub(in crate::coordinator) fn finish_restore(&mut self, now: Now) {
+        let members = self
+            .groups
+            .values_mut()
+            .flat_map(|group| group.members.values_mut());
+        members.for_each(|member| member.session_ends = now.instant + member.session_timeout);
+    }
+
     /// Takes up what the shards said.
     pub(in crate::coordinator) fn restore(&mut self, entry: Entry) -> Result<(), &'static str> {
         match entry {
@@ -56,12 +69,8 @@ impl GroupCoordinator {
                 self.members_saved = self.members_seen;
             }
             Entry::Group(state) => {
-                let group = Group {
-                    generation: state.generation,
-                    protocol_type: state.protocol_type,
-                    ..Group::default()
-                };
-                self.groups.insert(state.group.into(), group);
+                let id = state.group.as_str().into();
+                self.groups.insert(id, restored(state));
             }
             Entry::GroupOffset(offset) => {
                 let shard = self.shards.entry(shard_number(&offset.group)).or_default();
@@ -74,6 +83,83 @@ impl GroupCoordinator {
             _ => return Err("an entry that is not of groups"),
         }
         Ok(())
+    }
+}
+
+/// A stable group with its members, any other one without.
+fn group_entry(id: &str, group: &Group) -> Entry {
+    let agreement = group.agreement.as_ref().filter(|_| group.phase == Phase::Stable);
+    let agreement = agreement.map(|agreement| GroupAgreement {
+        protocol: agreement.protocol.clone(),
+        leader: agreement.leader.to_string(),
+        members: group
+            .members
+            .iter()
+            .map(|(id, member)| member_state(id, member))
+            .collect(),
+    });
+    Entry::Group(GroupState {
+        group: id.to_owned(),
+        generation: group.generation,
+        protocol_type: group.protocol_type.clone(),
+        agreement: agreement.map(|agreement| vec![agreement]),
+    })
+}
+
+fn restored(state: GroupState) -> Group {
+    let mut group = Group {
+        generation: state.generation,
+        protocol_type: state.protocol_type.clone(),
+        ..Group::default()
+    };
+    if let Some(kept) = state.agreement.into_iter().flatten().next() {
+        group.phase = Phase::Stable;
+        group.agreement = Some(Agreement {
+            protocol_type: state.protocol_type,
+            protocol: kept.protocol,
+            leader: kept.leader.into(),
+        });
+        let members = kept.members.into_iter();
+        group.members = members
+            .map(|member| (member.id.as_str().into(), restored_member(member)))
+            .collect();
+    }
+    group
+}
+
+fn member_state(id: &str, member: &Member) -> GroupMember {
+    let protocols = member.protocols.iter();
+    let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    GroupMember {
+        id: id.to_owned(),
+        client_id: member.client_id.clone(),
+        instance_id: member.instance_id.as_deref().map(str::to_owned),
+        session_timeout_ms: millis(member.session_timeout),
+        rebalance_timeout_ms: millis(member.rebalance_timeout),
+        protocols: protocols
+            .map(|(name, metadata)| GroupProtocol {
+                name: name.clone(),
+                metadata: metadata.clone(),
+            })
+            .collect(),
+        assignment: member.assignment.clone(),
+    }
+}
+
+fn restored_member(kept: GroupMember) -> Member {
+    let time = |millis: i64| Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+    let protocols = kept.protocols.into_iter();
+    Member {
+        client_id: kept.client_id,
+        instance_id: kept.instance_id.map(Into::into),
+        session_timeout: time(kept.session_timeout_ms),
+        rebalance_timeout: time(kept.rebalance_timeout_ms),
+        protocols: protocols
+            .map(|protocol| (protocol.name, protocol.metadata))
+            .collect(),
+        assignment: kept.assignment,
+        session_ends: Instant::ORIGIN,
+        waiting: Waiting::Nothing,
     }
 }
 
@@ -129,14 +215,6 @@ impl OffsetsShard {
 
 fn members_seen(count: u64) -> Entry {
     Entry::MembersSeen(count.cast_signed())
-}
-
-fn group_entry(id: &str, group: &Group) -> Entry {
-    Entry::Group(GroupState {
-        group: id.to_owned(),
-        generation: group.generation,
-        protocol_type: group.protocol_type.clone(),
-    })
 }
 
 fn stored((group, partition): &Key, placed: &Placed) -> GroupOffset {
