@@ -48,7 +48,7 @@ fn sync(group: &str, generation_id: i32, member: &str, assigned: Option<&'static
     }
 }
 
-fn heartbeat(group: &str, generation_id: i32, member: &str) -> HeartbeatRequest {
+pub(super) fn heartbeat(group: &str, generation_id: i32, member: &str) -> HeartbeatRequest {
     HeartbeatRequest {
         group_id: group.to_owned(),
         generation_id,
@@ -79,7 +79,7 @@ async fn joined(
 }
 
 /// A member of a new group, alone in it and assigned. Its answers are written down.
-async fn alone(actor: &mut Actor, group: &str, version: i16) -> (String, i32) {
+pub(super) async fn alone(actor: &mut Actor, group: &str, version: i16) -> (String, i32) {
     let mut joined = joined(actor, "joins", version, &join(group, "")).await;
     if joined.error_code == ErrorCode::MemberIdRequired {
         joined = self::joined(actor, "joins by name", version, &join(group, &joined.member_id)).await;

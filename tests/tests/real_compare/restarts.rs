@@ -6,6 +6,7 @@ use kommit_tests::compare::batches::Batch;
 use kommit_tests::compare::requests::{Topic, end, init, produce};
 use kommit_tests::compare::{Actor, compare_across_a_restart};
 
+use crate::groups::{alone, heartbeat};
 use crate::transactions::{after as identity_after, describe, producers, transactional};
 
 /// What the first half has made.
@@ -16,9 +17,11 @@ struct Made {
     raised: Identity,
     /// One with an open transaction.
     open: Identity,
+    /// The only member of a group, and its generation.
+    member: (String, i32),
 }
 
-/// B-5, B-39, B-58, B-64, B-95: logs, producers, transactional ids and open transactions, under version 2.
+/// B-5, B-39, B-58, B-64, B-95: logs, producers, transactional ids, open transactions and a group, under version 2.
 #[tokio::test]
 async fn a_restart_as_kafka_with_transaction_version_2() {
     compare_across_a_restart(2, "restart", before, after).await;
@@ -45,9 +48,31 @@ async fn write(actor: &mut Actor, id: &str, topic: &Topic, (identity, sequence):
     send(actor, "writes", &batch).await;
 }
 
+/// Commits an offset of the group as its member.
+async fn commit(actor: &mut Actor, label: &str, topic: &Topic, (member, generation): &(String, i32)) {
+    let request = OffsetCommitRequest {
+        group_id: actor.name("group"),
+        generation_id_or_member_epoch: *generation,
+        member_id: member.clone(),
+        topics: vec![OffsetCommitRequestTopic {
+            name: topic.name.clone(),
+            partitions: vec![OffsetCommitRequestPartition {
+                committed_offset: 5,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    actor.ask(label, 8, &request).await;
+}
+
 async fn before(actor: &mut Actor) -> Made {
     let end_version = if actor.level() == 2 { 5 } else { 4 };
     let topic = actor.topic("t", 1, &[]).await;
+    let group = actor.name("group");
+    let member = alone(actor, &group, 3).await;
+    commit(actor, "commits an offset", &topic, &member).await;
     let idempotent = actor.idempotent().await;
     for sequence in [0, 2, 4] {
         let batch = Batch::of(idempotent, sequence).records(2).bytes();
@@ -81,12 +106,31 @@ async fn before(actor: &mut Actor) -> Made {
         idempotent,
         raised,
         open: opened,
+        member,
     }
 }
 
 async fn after(actor: &mut Actor, made: Made) {
     let (ended, open) = (actor.name("ended"), actor.name("open"));
     let end_version = if actor.level() == 2 { 5 } else { 4 };
+    let group = actor.name("group");
+    actor
+        .ask(
+            "a member is heard",
+            3,
+            &heartbeat(&group, made.member.1, &made.member.0),
+        )
+        .await;
+    let offsets = OffsetFetchRequest {
+        groups: vec![OffsetFetchRequestGroup {
+            group_id: group,
+            topics: None,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    actor.ask("its group's offsets", 8, &offsets).await;
+    commit(actor, "commits again", &made.topic, &made.member).await;
     describe(actor, "an ended one", &ended).await;
     describe(actor, "an open one", &open).await;
     for (label, sequence) in [
