@@ -9,13 +9,14 @@
 use std::future::Future;
 use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use kommit_protocol::units::{Offset, Timestamp, TopicPartition};
 
 use crate::error::{Fate, SendError, SendErrorKind};
 use crate::incomplete::Incomplete;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Where a delivered record is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,10 @@
 //! A list of queues and a callback. A queue that is already on the list is not put there again, and the callback is called only when the
 //! list was empty, so that a sleeping core is woken once per ring (P-16). Never looks into a queue.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use crate::queue::PartitionQueue;
+use crate::sync::{Mutex, MutexGuard};
 
 type Ring = dyn Fn() + Send + Sync;
 

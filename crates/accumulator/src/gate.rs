@@ -4,10 +4,12 @@
 //! A closed gate says why, so that the refused caller gets a precise error without asking the core.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use kommit_protocol::error_code::ErrorCode;
 use thiserror::Error;
+
+use crate::sync::AtomicU64;
 
 /// The number of a transaction within one producer: 1 for the first, counting on with every begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

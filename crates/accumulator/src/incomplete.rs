@@ -3,7 +3,9 @@
 //! The count is raised before the gate is asked a second time and lowered when an outcome is given. Who closes the gate first and reads
 //! zero afterwards knows that nothing is on its way (both sides are sequentially consistent).
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
+
+use crate::sync::AtomicUsize;
 
 #[derive(Debug, Default)]
 pub(crate) struct Incomplete {

@@ -26,6 +26,7 @@ mod random;
 mod ratio;
 mod split;
 mod stamped;
+mod sync;
 mod topic;
 
 pub use accumulator::{Accumulator, AppendRefusal, accumulator};

@@ -3,9 +3,11 @@
 //! Pure functions and one lock-free state per topic. Never looks into a queue: whether its last batch is full is told by the append.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use kommit_protocol::units::PartitionId;
+
+use crate::sync::AtomicU64;
 
 /// The partitions of a topic as a partitioner may see them.
 pub trait Partitions {

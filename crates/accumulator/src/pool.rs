@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use thiserror::Error;
 
 use crate::doorbell::Doorbell;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard};
 
 /// Why there is no page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

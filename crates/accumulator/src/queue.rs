@@ -4,7 +4,7 @@
 //! it out, leaves a placeholder, and puts the closed batch in its place. Batches that wait for a retry are not here; the core keeps them.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use kommit_protocol::batch::Compression;
 use kommit_protocol::time::Instant;
@@ -18,6 +18,7 @@ use crate::load::PartitionLoad;
 use crate::partitioner::{Sticky, StuckBytes, Switching, Turn};
 use crate::pool::Page;
 use crate::ratio::{CompressionRatio, Sizing};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The queue of one partition.
 #[derive(Debug)]
