@@ -3,6 +3,7 @@
 //! A failure is text for a person. Code never decides on its words.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 /// Why the program ends, as a person reads it.
@@ -103,11 +104,12 @@ pub(crate) fn exit_code(failure: &Failure) -> ExitCode {
 }
 
 /// Standard output is gone (a closed pipe, a full disk).
-pub(crate) fn output_failed(error: std::io::Error) -> Failure {
-    Failure::failed(
-        format!("standard output cannot be written: {error}"),
-        "look at the program or file that reads it",
-    )
+pub(crate) fn output_failed(error: io::Error) -> Failure {
+    let next = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space where it is written to",
+        _ => "look at the program or file that reads it",
+    };
+    Failure::failed(format!("standard output cannot be written: {error}"), next)
 }
 
 #[cfg(test)]

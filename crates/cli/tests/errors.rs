@@ -4,6 +4,8 @@
 
 mod program;
 
+use std::fs::File;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Output;
 
@@ -73,6 +75,36 @@ fn a_port_where_something_else_listens_is_named() {
         &["not a Kafka broker", &address, "correct the port"],
     );
     server.join().unwrap();
+}
+
+#[test]
+fn a_server_that_speaks_another_protocol_is_named_by_it() {
+    let http: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+    let tls_alert: &[u8] = &[0x15, 3, 1, 0, 2, 2, 10];
+    for (answer, words) in [(http, "it speaks HTTP"), (tls_alert, "it speaks TLS")] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _request = stream.read(&mut [0; 1024]).unwrap();
+            stream.write_all(answer).unwrap();
+        });
+        expect(&load_from(&address), 1, &[words, &address, "correct the port"]);
+        server.join().unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_summary_that_does_not_fit_on_the_disk_is_a_failure() {
+    let file = Scratch::holding("a\n");
+    let path = file.0.to_str().unwrap();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = kommit(&["load", path, "--topic", "t", "--transactional-id", "i", "--json"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    expect(&output, 1, &["standard output", "No space left", "free some"]);
 }
 
 #[test]
