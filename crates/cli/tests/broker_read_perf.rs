@@ -82,6 +82,38 @@ fn a_killed_broker_finds_everything_again() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
+/// B-37: a broker whose directory cannot be written any more ends and says why; here because a newer one has it. The newer one goes on.
+#[test]
+fn a_broker_without_its_directory_ends() {
+    let directory = std::env::temp_dir().join(format!("kommit-taken-{}", std::process::id()));
+    let directory = directory.to_str().unwrap();
+    let file = Scratch::holding("a\n");
+    let load = |servers: &str| {
+        let path = file.0.to_str().unwrap();
+        let mut command = kommit(&["load", path, "--topic", "t", "--transactional-id", "i"]);
+        command.args(["--partitions", "1", "--bootstrap-servers", servers]);
+        command
+    };
+    let (older, of_older) = broker_with(directory);
+    let (mut newer, of_newer) = broker_with(directory);
+    let output = load(&of_newer).output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+
+    let mut refused = load(&of_older).spawn().unwrap();
+    let ended = older.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(
+        told(&ended).contains("another broker uses the data directory"),
+        "{}",
+        told(&ended)
+    );
+    refused.kill().unwrap();
+    refused.wait().unwrap();
+    signal(&newer, "TERM");
+    assert!(newer.wait().unwrap().success());
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
 #[test]
 fn the_broker_says_where_it_accepts_and_ends_on_ctrl_c() {
     let mut broker = kommit(&[
