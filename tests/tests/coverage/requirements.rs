@@ -53,11 +53,6 @@ impl Number {
         between.map(move |number| Self { number, ..self })
     }
 
-    /// Whether the embedded broker is to fulfil it, and not the producer.
-    pub(crate) fn is_of_broker(self) -> bool {
-        self.group == Group::Broker
-    }
-
     /// Reads `S-26`, `H01` or `R1`, and nothing else.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let letter = text.chars().next()?;
