@@ -142,10 +142,6 @@ impl BrokerCore {
         }
         self.world.forget_group_answers();
         self.world.forget_unsaved();
-        if self.world.config.data_directory.is_none() {
-            // Nobody keeps it.
-            self.world.take_unsaved();
-        }
         self.connections.retain(|_, connection| !connection.is_over());
         let deadlines = self.connections.values().map(Connection::next_deadline);
         deadlines.fold(self.world.next_deadline(), Instant::min)
