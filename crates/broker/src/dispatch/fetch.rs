@@ -10,6 +10,7 @@ use kommit_protocol::messages::*;
 use kommit_protocol::time::{Instant, Now};
 use kommit_protocol::units::{LeaderEpoch, NodeId, Offset};
 
+use super::repeats::named_once;
 use super::{Context, Outcome};
 use crate::core::World;
 use crate::denials::Operation;
@@ -39,7 +40,7 @@ pub(crate) struct PendingFetch {
 }
 
 /// Takes up a fetch request.
-pub(super) fn begin(world: &mut World, context: &Context<'_>, request: FetchRequest) -> Outcome {
+pub(super) fn begin(world: &mut World, context: &Context<'_>, mut request: FetchRequest) -> Outcome {
     if !matches!(request.session_epoch, NEW_SESSION | NO_SESSION) && context.version >= FIRST_SESSION_VERSION
     {
         let error_code = ErrorCode::FetchSessionIdNotFound;
@@ -52,6 +53,13 @@ pub(super) fn begin(world: &mut World, context: &Context<'_>, request: FetchRequ
     if !matches!(request.isolation_level, 0 | 1) {
         return ResponseMessage::Fetch(unreadable(&request, context.version)).into();
     }
+    request.topics = named_once(
+        request.topics,
+        |topic| (topic.topic.clone(), topic.topic_id),
+        |topic| &mut topic.partitions,
+        |wanted| wanted.partition,
+    );
+    request.topics.retain(|topic| !topic.partitions.is_empty());
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let pending = Box::new(PendingFetch {
         node: context.node,

@@ -15,6 +15,7 @@ mod metadata;
 mod offsets;
 pub(crate) mod partitions;
 pub(crate) mod produce;
+mod repeats;
 mod topics;
 pub(crate) mod versions;
 
@@ -60,8 +61,8 @@ pub(crate) fn serve(world: &mut World, context: &Context<'_>, request: RequestMe
     match request {
         Q::Produce(request) => produce::begin(world, context, request),
         Q::Fetch(request) => fetch::begin(world, context, request),
-        Q::ListOffsets(request) => A::ListOffsets(offsets::list(world, context, &request)).into(),
-        Q::DeleteRecords(request) => A::DeleteRecords(offsets::delete(world, context, &request)).into(),
+        Q::ListOffsets(request) => A::ListOffsets(offsets::list(world, context, request)).into(),
+        Q::DeleteRecords(request) => A::DeleteRecords(offsets::delete(world, context, request)).into(),
         Q::Metadata(request) => A::Metadata(metadata::describe(world, context, &request)).into(),
         Q::ApiVersions(request) => A::ApiVersions(versions::describe(world, context, &request)).into(),
         Q::SaslHandshake(_) => A::SaslHandshake(cluster::refuse_handshake()).into(),

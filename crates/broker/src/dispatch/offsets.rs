@@ -1,9 +1,12 @@
 //! ListOffsets and DeleteRecords: where a log begins and ends, and moving its beginning (B-116, B-117).
 
+use std::collections::BTreeSet;
+
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::*;
-use kommit_protocol::units::Offset;
+use kommit_protocol::units::{Offset, PartitionId};
 
+use super::repeats::named_once;
 use super::{Context, fetch::check_leader, named};
 use crate::core::World;
 use crate::denials::Operation;
@@ -20,17 +23,17 @@ const EARLIEST_PENDING_UPLOAD: i64 = -6;
 const LARGEST_EXPANSION: usize = 256 * 1024 * 1024;
 
 /// Answers ListOffsets.
-pub(super) fn list(
-    world: &World,
-    context: &Context<'_>,
-    request: &ListOffsetsRequest,
-) -> ListOffsetsResponse {
+pub(super) fn list(world: &World, context: &Context<'_>, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let repeated = repeated(&request);
     let isolation = match request.isolation_level {
         1 => Isolation::ReadCommitted,
         _ => Isolation::ReadUncommitted,
     };
     let entry = |name: &str, wanted: &ListOffsetsRequestPartition| {
-        let allowed = world.config.denials.check_topic(Operation::Describe, name);
+        let allowed = match repeated.contains(&(name, wanted.partition_index)) {
+            true => Err(ErrorCode::InvalidRequest),
+            false => world.config.denials.check_topic(Operation::Describe, name),
+        };
         let found = allowed.and_then(|()| world.cluster.partition(&named(name, wanted.partition_index.0)));
         let place = found.and_then(|partition| {
             check_leader(partition, context.node, wanted.current_leader_epoch)?;
@@ -53,7 +56,13 @@ pub(super) fn list(
         }
         entry
     };
-    let topics = request.topics.iter().map(|topic| ListOffsetsResponseTopic {
+    let topics = named_once(
+        request.topics.clone(),
+        |topic| topic.name.clone(),
+        |topic| &mut topic.partitions,
+        |wanted| wanted.partition_index,
+    );
+    let topics = topics.iter().map(|topic| ListOffsetsResponseTopic {
         name: topic.name.clone(),
         partitions: topic
             .partitions
@@ -65,6 +74,16 @@ pub(super) fn list(
         topics: topics.collect(),
         ..Default::default()
     }
+}
+
+/// What the request names more than once, which is one time too many here.
+fn repeated(request: &ListOffsetsRequest) -> BTreeSet<(&str, PartitionId)> {
+    let mut once = BTreeSet::new();
+    let names = request.topics.iter().flat_map(|topic| {
+        let partitions = topic.partitions.iter();
+        partitions.map(|wanted| (topic.name.as_str(), wanted.partition_index))
+    });
+    names.filter(|name| !once.insert(*name)).collect()
 }
 
 /// Timestamp and offset that the wire's timestamp asks for; -1 where there is none.
@@ -124,10 +143,16 @@ fn first_at_or_after(partition: &Partition, wanted: i64, end: Offset) -> (i64, i
 pub(super) fn delete(
     world: &mut World,
     context: &Context<'_>,
-    request: &DeleteRecordsRequest,
+    request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
     let mut response = DeleteRecordsResponse::default();
-    for topic in &request.topics {
+    let topics = named_once(
+        request.topics,
+        |topic| topic.name.clone(),
+        |topic| &mut topic.partitions,
+        |wanted| wanted.partition_index,
+    );
+    for topic in &topics {
         let mut partitions = Vec::new();
         for wanted in &topic.partitions {
             let result = delete_before(world, context, &topic.name, wanted);

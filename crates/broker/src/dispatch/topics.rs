@@ -1,6 +1,6 @@
 //! CreateTopics, DeleteTopics and CreatePartitions, as far as Kafka's own tools and tests need them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::*;
@@ -221,14 +221,24 @@ pub(super) fn delete(
 /// Answers CreatePartitions.
 pub(super) fn expand(world: &mut World, request: &CreatePartitionsRequest) -> CreatePartitionsResponse {
     let mut response = CreatePartitionsResponse::default();
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
     for topic in &request.topics {
-        let expanded = expand_one(world, topic, request.validate_only);
+        *times.entry(&topic.name).or_default() += 1;
+    }
+    for topic in &request.topics {
+        let expanded = match times.insert(&topic.name, 0) {
+            Some(0) => continue,
+            Some(1) | None => expand_one(world, topic, request.validate_only),
+            Some(_) => Err(ErrorCode::InvalidRequest),
+        };
+        let is_explained =
+            |code: &ErrorCode| matches!(code, ErrorCode::InvalidPartitions | ErrorCode::InvalidRequest);
         response.results.push(CreatePartitionsResponseTopic {
             name: topic.name.clone(),
             error_code: expanded.err().unwrap_or_default(),
             error_message: expanded
                 .err()
-                .filter(|code| *code == ErrorCode::InvalidPartitions)
+                .filter(is_explained)
                 .map(|code| code.text().to_owned()),
         });
     }

@@ -8,7 +8,7 @@ use kommit_protocol::messages::{
     OffsetCommitResponseTopic, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
-use kommit_protocol::units::{Identity, LeaderEpoch, TopicPartition};
+use kommit_protocol::units::{Identity, LeaderEpoch, PartitionId, TopicPartition};
 
 use super::membership::{CommitKind, Committer, Group};
 use super::offsets::{Admission, StoredOffset};
@@ -32,6 +32,7 @@ impl GroupCoordinator {
         transactions: &mut TransactionCoordinator,
     ) -> TxnOffsetCommitResponse {
         let wishes = self.transactional_wishes(request, call);
+        let hopeless: Vec<bool> = wishes.iter().map(is_hopeless).collect();
         let codes = match check_transactional_group(request, call) {
             Err(error) => vec![error; wishes.len()],
             Ok(()) if wishes.iter().all(is_hopeless) => refused(&wishes, ErrorCode::None),
@@ -54,19 +55,20 @@ impl GroupCoordinator {
                 }
             },
         };
-        let mut codes = codes.into_iter();
-        let topics = request.topics.iter().map(|topic| {
-            let places = topic.partitions.iter().map(|partition| partition.partition_index);
-            let partitions = places.zip(codes.by_ref()).map(|(partition_index, error_code)| {
-                TxnOffsetCommitResponsePartition {
+        let named = request.topics.iter().map(|topic| {
+            let indexes = topic.partitions.iter().map(|partition| partition.partition_index);
+            (topic.name.as_str(), indexes.collect())
+        });
+        let topics = arranged(named, codes, &hopeless).into_iter();
+        let topics = topics.map(|(name, partitions)| TxnOffsetCommitResponseTopic {
+            name: name.to_owned(),
+            partitions: partitions
+                .into_iter()
+                .map(|(partition_index, error_code)| TxnOffsetCommitResponsePartition {
                     partition_index,
                     error_code,
-                }
-            });
-            TxnOffsetCommitResponseTopic {
-                name: topic.name.clone(),
-                partitions: partitions.collect(),
-            }
+                })
+                .collect(),
         });
         TxnOffsetCommitResponse {
             throttle_time_ms: 0,
@@ -138,6 +140,7 @@ impl GroupCoordinator {
             .iter()
             .flat_map(|topic| self.topic_wishes(topic, call))
             .collect();
+        let hopeless: Vec<bool> = wishes.iter().map(is_hopeless).collect();
         let allowed = call.denials.check_group(Operation::Read, &request.group_id);
         let codes = match allowed.map(|()| self.admit_plain(request, call)) {
             Err(error) => vec![error; wishes.len()],
@@ -156,21 +159,21 @@ impl GroupCoordinator {
                 })
             }
         };
-        let mut codes = codes.into_iter();
-        let topics = request.topics.iter().map(|topic| {
-            let places = topic.partitions.iter().map(|partition| partition.partition_index);
-            let partitions = places.zip(codes.by_ref()).map(|(partition_index, error_code)| {
-                OffsetCommitResponsePartition {
+        let named = request.topics.iter().map(|topic| {
+            let indexes = topic.partitions.iter().map(|partition| partition.partition_index);
+            ((topic.name.as_str(), topic.topic_id), indexes.collect())
+        });
+        let topics = arranged(named, codes, &hopeless).into_iter();
+        let topics = topics.map(|((name, topic_id), partitions)| OffsetCommitResponseTopic {
+            name: name.to_owned(),
+            topic_id,
+            partitions: partitions
+                .into_iter()
+                .map(|(partition_index, error_code)| OffsetCommitResponsePartition {
                     partition_index,
                     error_code,
-                }
-            });
-            let (name, topic_id) = (topic.name.clone(), topic.topic_id);
-            OffsetCommitResponseTopic {
-                name,
-                topic_id,
-                partitions: partitions.collect(),
-            }
+                })
+                .collect(),
         });
         OffsetCommitResponse {
             throttle_time_ms: 0,
@@ -302,6 +305,43 @@ fn refused(wishes: &[Wish], error: ErrorCode) -> Vec<ErrorCode> {
             _ => error,
         })
         .collect()
+}
+
+/// The answer as Kafka puts it together. When something was refused before the group was asked, that comes first, then the rest, and each
+/// topic once; otherwise it is as the request was.
+fn arranged<K: PartialEq + Copy>(
+    named: impl Iterator<Item = (K, Vec<PartitionId>)>,
+    codes: Vec<ErrorCode>,
+    hopeless: &[bool],
+) -> Vec<(K, Vec<(PartitionId, ErrorCode)>)> {
+    let mut answers = codes.into_iter().zip(hopeless);
+    let topics =
+        named.map(|(topic, partitions)| (topic, partitions.into_iter().zip(answers.by_ref()).collect()));
+    let topics: Vec<(K, Vec<_>)> = topics.collect();
+    let mut merged: Vec<(K, Vec<_>)> = Vec::new();
+    if !hopeless.contains(&true) {
+        let plain = |(partition, (code, _))| (partition, code);
+        return topics
+            .into_iter()
+            .map(|(topic, answers)| (topic, answers.into_iter().map(plain).collect()))
+            .collect();
+    }
+    for is_first in [true, false] {
+        for (topic, answers) in &topics {
+            let answers = answers
+                .iter()
+                .filter(|(_, (_, is_hopeless))| **is_hopeless == is_first);
+            let mut answers = answers
+                .map(|(partition, (code, _))| (*partition, *code))
+                .peekable();
+            match merged.iter_mut().find(|(known, _)| known == topic) {
+                Some((_, known)) => known.extend(answers),
+                None if answers.peek().is_some() => merged.push((*topic, answers.collect())),
+                None => {}
+            }
+        }
+    }
+    merged
 }
 
 /// Room for one more offset.

@@ -2,6 +2,8 @@
 //!
 //! What a request does is decided in the modules next to this one.
 
+use std::collections::BTreeSet;
+
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::{
     AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest,
@@ -83,7 +85,13 @@ impl TransactionCoordinator {
                 topics: request.v3_and_below_topics.clone(),
             };
             let results = self.joined(&transaction, TransactionVersion::V1, call);
-            response.results_by_topic_v3_and_below = by_topic(&transaction.topics, &results);
+            let answered = by_topic(&transaction.topics, &results);
+            response.results_by_topic_v3_and_below = match results.contains(&ErrorCode::OperationNotAttempted)
+                || results.contains(&ErrorCode::UnknownTopicOrPartition)
+            {
+                true => named_once(answered),
+                false => answered,
+            };
             return response;
         }
         for transaction in &request.transactions {
@@ -332,4 +340,21 @@ fn by_topic(
         }
     };
     topics.iter().map(results).collect()
+}
+
+/// What was refused for single partitions has each of them once: Kafka keeps those answers in a map.
+fn named_once(topics: Vec<AddPartitionsToTxnResponseTopic>) -> Vec<AddPartitionsToTxnResponseTopic> {
+    let mut merged: Vec<AddPartitionsToTxnResponseTopic> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for mut topic in topics {
+        let is_new = |result: &AddPartitionsToTxnResponsePartition| {
+            seen.insert((topic.name.clone(), result.partition_index))
+        };
+        topic.results_by_partition.retain(is_new);
+        match merged.iter_mut().find(|known| known.name == topic.name) {
+            Some(known) => known.results_by_partition.append(&mut topic.results_by_partition),
+            None => merged.push(topic),
+        }
+    }
+    merged
 }

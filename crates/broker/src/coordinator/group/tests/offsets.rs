@@ -234,7 +234,7 @@ fn a_late_commit_of_an_ended_transaction_is_refused() {
     );
 }
 
-/// B-118: faults of a partition concern that partition, faults of the group all of them.
+/// B-118: faults of a partition concern that partition, faults of the group all of them. What the group is not asked about comes first.
 #[test]
 fn each_partition_has_its_own_fault() {
     let mut world = World::new(V2);
@@ -259,7 +259,7 @@ fn each_partition_has_its_own_fault() {
     let unknown = ErrorCode::UnknownTopicOrPartition;
     assert_eq!(
         codes(&request),
-        [ErrorCode::None, ErrorCode::OffsetMetadataTooLarge, unknown]
+        [unknown, ErrorCode::None, ErrorCode::OffsetMetadataTooLarge]
     );
     request.group_id = String::new();
     assert_eq!(codes(&request), [ErrorCode::InvalidGroupId; 3]);
