@@ -45,6 +45,7 @@ mod groups;
 mod identities;
 mod joining;
 mod malformed;
+mod malformed_questions;
 mod offsets;
 mod produce;
 mod reading;

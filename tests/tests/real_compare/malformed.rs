@@ -148,20 +148,19 @@ fn with_right_length(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-async fn cut_requests(actor: &mut Actor) {
-    let topic = actor.topic("t", 1, &[]).await;
-    for (label, bytes) in good(actor, &topic) {
+/// Sends the requests cut to every third length.
+pub(super) async fn cut(actor: &mut Actor, requests: Vec<(String, Vec<u8>)>) {
+    for (label, bytes) in requests {
         for end in (12..=bytes.len()).rev().step_by(3) {
             let cut = with_right_length(bytes[..end].to_vec());
             actor.raw(format_args!("{label} cut to {end}"), &cut).await;
         }
     }
-    actor.log("cut", &topic, 0).await;
 }
 
-async fn changed_requests(actor: &mut Actor) {
-    let topic = actor.topic("t", 1, &[]).await;
-    for (label, bytes) in good(actor, &topic) {
+/// Sends the requests with single bytes changed, and with more bytes behind them.
+pub(super) async fn change(actor: &mut Actor, requests: Vec<(String, Vec<u8>)>) {
+    for (label, bytes) in requests {
         for place in (12..bytes.len().min(60)).step_by(2) {
             for value in [0x00, 0x7f, 0xff] {
                 // Kafka never answers a produce request with null records in the flexible layout. The embedded broker does.
@@ -178,4 +177,17 @@ async fn changed_requests(actor: &mut Actor) {
         let longer = with_right_length([&bytes[..], &[1, 2, 3, 4, 5]].concat());
         actor.raw(format_args!("{label} and five bytes"), &longer).await;
     }
+}
+
+async fn cut_requests(actor: &mut Actor) {
+    let topic = actor.topic("t", 1, &[]).await;
+    let requests = good(actor, &topic);
+    cut(actor, requests).await;
+    actor.log("cut", &topic, 0).await;
+}
+
+async fn changed_requests(actor: &mut Actor) {
+    let topic = actor.topic("t", 1, &[]).await;
+    let requests = good(actor, &topic);
+    change(actor, requests).await;
 }
