@@ -110,10 +110,10 @@ async fn topic_flap(mut stage: Stage) {
 
 /// From the first record that the new topic has, everything that was acknowledged is in it, once and in order.
 async fn assert_new_topic_is_whole(kafka: &RealKafka, topic: &str, acknowledged: &BTreeSet<usize>) {
-    put_sentinels(kafka, topic, 0..1).await;
+    let all = put_sentinels(kafka, topic, 0..1).await;
     let records = kafka
         .tools()
-        .console_consume(&Reading::committed(topic).partition(0))
+        .console_consume(&Reading::committed(topic).partition(0).at_most(all))
         .await;
     let numbers: Vec<usize> = records
         .iter()

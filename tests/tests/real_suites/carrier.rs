@@ -17,7 +17,7 @@ use kommit::{
 use kommit_tests::kafka::{Reading, RealKafka, ask};
 use tokio::sync::oneshot;
 
-use crate::client::{FOREVER, transactional};
+use crate::client::{FOREVER, SENTINEL, put_sentinels, transactional};
 use crate::ledger::{Known, Next, after_abort, begun, committed};
 use crate::stopwatch::Stopwatch;
 
@@ -155,10 +155,16 @@ impl Route {
 
     /// Kafka's own consumer finds each of the inputs once in the output, in their order, and the group is at the end of the input.
     pub(crate) async fn check(&self, kafka: &RealKafka, inputs: usize) {
-        let reading = Reading::committed(&self.output);
+        put_sentinels(kafka, &self.output, 0..self.partitions).await;
+        let reading = Reading::committed(&self.output).at_most(inputs + self.partitions as usize);
         let mut times_seen = vec![0; inputs];
         let mut last = vec![None; self.partitions as usize];
+        let mut sentinels = 0;
         for record in kafka.tools().console_consume(&reading).await {
+            if record.value == SENTINEL {
+                sentinels += 1;
+                continue;
+            }
             let number: usize = record.value.parse().expect("a number");
             times_seen[number] += 1;
             let before = last[record.partition as usize].replace(number);
@@ -166,6 +172,7 @@ impl Route {
         }
         let wrong: Vec<_> = (0..).zip(times_seen).filter(|(_, times)| *times != 1).collect();
         assert_eq!(wrong, [], "inputs and how many outputs they have");
+        assert_eq!(sentinels, self.partitions, "every partition is read to its end");
         let ends = patiently(async || self.positions().await).await;
         assert_eq!(ends.values().sum::<i64>(), inputs as i64, "{ends:?}");
     }

@@ -75,19 +75,28 @@ pub(crate) async fn outcomes(deliveries: Vec<Delivery>) -> Vec<Result<RecordMeta
 
 /// Writes one record outside of transactions to each of these partitions: the last thing that a reader finds there. It is seen by a
 /// `read_committed` reader only when no transaction before it is open.
-pub(crate) async fn put_sentinels(kafka: &RealKafka, topic: &str, partitions: std::ops::Range<i32>) {
-    put_sentinels_at(kafka.bootstrap_servers(), topic, partitions).await;
+///
+/// Returns how many offsets the partitions have then, which is the number of their records where there were no transactions.
+pub(crate) async fn put_sentinels(kafka: &RealKafka, topic: &str, partitions: std::ops::Range<i32>) -> usize {
+    put_sentinels_at(kafka.bootstrap_servers(), topic, partitions).await
 }
 
 /// The same, where there is more than one broker.
-pub(crate) async fn put_sentinels_at(servers: String, topic: &str, partitions: std::ops::Range<i32>) {
+pub(crate) async fn put_sentinels_at(
+    servers: String,
+    topic: &str,
+    partitions: std::ops::Range<i32>,
+) -> usize {
     let config = ProducerConfig::builder().bootstrap_servers(servers).build();
     let producer = Producer::new(config.expect("legal settings")).expect("no transactional id");
+    let mut offsets = 0;
     for partition in partitions {
         let record = Record::new(topic).partition(partition).value(SENTINEL);
-        producer.send(record).await.expect("room").await.expect("written");
+        let written = producer.send(record).await.expect("room").await.expect("written");
+        offsets += written.offset.expect("it was written once").0 as usize + 1;
     }
     producer.close(FOREVER).await.expect("nothing is left");
+    offsets
 }
 
 /// Writes these values outside of transactions, to the partitions in turn, and waits until all of them are in the log.

@@ -12,7 +12,7 @@ use kommit_tests::proxy::Verdict;
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
-use crate::client::{FOREVER, put_values};
+use crate::client::{FOREVER, SENTINEL, put_sentinels_at, put_values};
 use crate::each_kafka::draws;
 
 against_each_kafka!(
@@ -62,7 +62,7 @@ async fn a_pipeline_that_is_killed_and_rebalanced_has_one_output_for_each_input(
     until_all_is_carried(&kafka.tools(), input).await;
     drop(running);
 
-    assert_one_output_each(&kafka.tools(), output).await;
+    assert_one_output_each(&kafka.tools(), kafka.bootstrap_servers(), output).await;
 }
 
 /// librdkafka's consumer, in a group of the embedded broker: members come, and one is killed.
@@ -91,12 +91,19 @@ async fn a_pipeline_shares_a_group_of_the_embedded_broker() {
     let tools = stage.tools(&servers);
     until_all_is_carried(&tools, input).await;
     drop(running);
-    assert_one_output_each(&tools, output).await;
+    assert_one_output_each(&tools, servers, output).await;
 }
 
-async fn assert_one_output_each(tools: &Tools, output: &str) {
+async fn assert_one_output_each(tools: &Tools, servers: String, output: &str) {
+    put_sentinels_at(servers, output, 0..PARTITIONS).await;
+    let reading = Reading::committed(output).at_most(INPUTS + PARTITIONS as usize);
     let mut outputs: BTreeMap<usize, u32> = BTreeMap::new();
-    for record in tools.console_consume(&Reading::committed(output)).await {
+    let mut sentinels = 0;
+    for record in tools.console_consume(&reading).await {
+        if record.value == SENTINEL {
+            sentinels += 1;
+            continue;
+        }
         let number = record
             .value
             .strip_prefix("INPUT ")
@@ -109,7 +116,7 @@ async fn assert_one_output_each(tools: &Tools, output: &str) {
         .take(10)
         .collect();
     assert_eq!(wrong, [], "inputs and how many outputs they have");
-    assert_eq!(outputs.len(), INPUTS);
+    assert_eq!(sentinels, PARTITIONS, "every partition is read to its end");
 }
 
 async fn put_inputs(servers: &str, topic: &str, part: usize) {

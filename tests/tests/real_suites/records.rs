@@ -70,11 +70,12 @@ impl Records {
     /// What is acknowledged is there once, where it was said to be, and in order; what is refused for certain is not there.
     pub(crate) async fn check(&self, kafka: &RealKafka) {
         let topic = &self.topic;
-        put_sentinels_at(kafka.bootstrap_servers(), topic, 0..self.partitions).await;
+        let all = put_sentinels_at(kafka.bootstrap_servers(), topic, 0..self.partitions).await;
+        let reading = Reading::committed(topic).at_most(all);
         let mut seen: BTreeMap<usize, i64> = BTreeMap::new();
         let mut last = vec![None; self.partitions as usize];
         let mut sentinels = 0;
-        for record in kafka.tools().console_consume(&Reading::committed(topic)).await {
+        for record in kafka.tools().console_consume(&reading).await {
             if record.value == SENTINEL {
                 sentinels += 1;
                 continue;
