@@ -24,6 +24,8 @@ use kommit_protocol::units::{
 };
 
 const RECORDS: u64 = 500;
+/// More than a batch holds, so that each round chooses another partition.
+const UNKEYED: u64 = 1_500;
 const ROUNDS: u64 = 2_000;
 const NOW: Now = Now {
     instant: CoreInstant::from_millis(1),
@@ -85,6 +87,7 @@ struct Rooms {
     response: Room,
     completion: Room,
     delivery: Room,
+    unkeyed: Room,
 }
 
 impl Rooms {
@@ -95,6 +98,8 @@ impl Rooms {
         self.response.print("response, per request", 1);
         self.completion.print("completion, per batch", 1);
         self.delivery.print("delivery, per record", RECORDS);
+        self.unkeyed
+            .print("append where unkeyed records stick, per record", UNKEYED);
     }
 }
 
@@ -126,7 +131,7 @@ impl Stage {
             drainer,
             next: 0,
             value: [b'v'; 100],
-            deliveries: Vec::with_capacity(RECORDS as usize),
+            deliveries: Vec::with_capacity(UNKEYED as usize),
             answer: answer(),
             rooms: Rooms::default(),
         }
@@ -137,7 +142,9 @@ impl Stage {
         let partition = self.next % self.topic.partition_count();
         self.next += 1;
         let mut rooms = std::mem::take(&mut self.rooms);
-        rooms.append.enter(|| self.append(partition as i32));
+        rooms
+            .append
+            .enter(|| self.append(Some(PartitionId(partition as i32)), RECORDS));
         let batch = rooms.drain.enter(|| self.drain());
         let frame = rooms.frame.enter(|| frame(&batch));
         drop(frame);
@@ -153,19 +160,27 @@ impl Stage {
                 assert!(delivery.outcome().is_some_and(|outcome| outcome.is_ok()));
             }
         });
+        rooms.unkeyed.enter(|| self.append(None, UNKEYED));
+        self.write_all();
+        self.deliveries.clear();
         self.rooms = rooms;
     }
 
-    fn append(&mut self, partition: i32) {
+    fn append(&mut self, partition: Option<PartitionId>, records: u64) {
         let record = RecordRef {
             value: Some(&self.value),
             ..RecordRef::default()
         };
         let mut page: Option<Page> = None;
-        while self.deliveries.len() < RECORDS as usize {
+        let place = (&*self.topic, partition);
+        while self.deliveries.len() < records as usize {
+            if let Some(delivery) = self.accumulator.append_amid(place, &record, None, NOW.wall) {
+                self.deliveries.push(delivery);
+                continue;
+            }
             let destination = self
                 .accumulator
-                .destination(&self.topic, Some(PartitionId(partition)), &record)
+                .destination(&self.topic, partition, &record)
                 .expect("a partition of the topic");
             match self
                 .accumulator
@@ -179,17 +194,32 @@ impl Stage {
     }
 
     fn drain(&mut self) -> StampedBatch {
+        self.ready_batches().pop().expect("one batch")
+    }
+
+    fn write_all(&mut self) {
+        loop {
+            let batches = self.ready_batches();
+            if batches.is_empty() {
+                return;
+            }
+            for batch in batches {
+                self.drainer.complete(batch, Some(Offset(0)), None);
+            }
+        }
+    }
+
+    fn ready_batches(&mut self) -> Vec<StampedBatch> {
         self.drainer.collect();
         let leader = Leader {
             node: NodeId(1),
             epoch: None,
         };
-        let ready = self.drainer.ready(NOW.instant, &|_| Some(leader));
-        assert_eq!(ready.nodes.len(), 1, "the batch is ready");
+        self.drainer.ready(NOW.instant, &|_| Some(leader));
         let drained = self
             .drainer
             .drain(NodeId(1), 1 << 20, NOW.instant, &mut self.sequences);
-        drained.batches.into_iter().next().expect("one batch")
+        drained.batches
     }
 }
 

@@ -20,6 +20,8 @@ use crate::ratio::CompressionRatio;
 
 /// How often a random choice that hit a partition without leader is repeated before all partitions are looked at.
 const DRAWS: u32 = 8;
+/// How many partitions an adaptive choice compares: all of almost every topic, and of a larger one as many from a random place on.
+const COMPARED: usize = 64;
 
 /// The queues of a topic. A kept handle saves the look-up by name.
 pub struct TopicQueues {
@@ -175,13 +177,25 @@ impl TopicQueues {
     pub(crate) fn draw(&self, choice: StickyChoice) -> u32 {
         let weighted = match choice {
             StickyChoice::Uniform => None,
-            StickyChoice::Adaptive { .. } => {
-                let loads = self.queues.iter().map(|queue| queue.load());
-                least_loaded(loads, |total| self.choices.random.below(total))
-            }
+            StickyChoice::Adaptive { .. } => self.draw_by_load(),
         };
         let chosen = weighted.and_then(|position| u32::try_from(position).ok());
         chosen.unwrap_or_else(|| self.draw_uniformly())
+    }
+
+    /// A-28, among the compared ones; `None` when all of these are left out.
+    fn draw_by_load(&self) -> Option<usize> {
+        let count = self.queues.len();
+        let first = if count > COMPARED {
+            self.choices.random.below(self.partition_count()) as usize
+        } else {
+            0
+        };
+        let (front, back) = self.queues.split_at(first);
+        let compared = back.iter().chain(front).take(COMPARED);
+        let loads = compared.map(|queue| queue.load());
+        let chosen = least_loaded(loads, |total| self.choices.random.below(total))?;
+        Some((first + chosen) % count)
     }
 
     /// uniform among the partitions with a leader, else among all.

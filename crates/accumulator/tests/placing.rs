@@ -171,6 +171,27 @@ fn unkeyed_records_avoid_long_queues() {
     assert!(counts.iter().all(|count| *count > 150), "{counts:?}");
 }
 
+/// where there are too many partitions to compare all of them, each is chosen as often as another, but for one with a long queue.
+#[test]
+fn unkeyed_records_reach_every_one_of_many_partitions() {
+    let config = AccumulatorConfig {
+        buffer_memory: 1 << 20,
+        ..config()
+    };
+    let scene = scene_with(200, config);
+    queue_batches(&scene, 7, 300);
+    let mut counts = [0; 200];
+    for _ in 0..12_000 {
+        counts[usize::try_from(placed(&scene, &record(b"x"))).unwrap()] += 1;
+    }
+    let long = std::mem::replace(&mut counts[7], 60);
+    assert!(long < 20, "{long}");
+    assert!(
+        counts.iter().all(|count| (15..=150).contains(count)),
+        "{counts:?}"
+    );
+}
+
 /// without adaptive partitioning queues do not matter.
 #[test]
 fn a_uniform_choice_ignores_queues() {
