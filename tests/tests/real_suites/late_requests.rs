@@ -27,6 +27,8 @@ against_each_kafka!(
     late_endtxn_commit,
     /// H01, R6: the same with aborts, which must not take away what is committed later.
     late_endtxn_abort,
+    /// H01, R6: commits that nobody waits for arrive again in the middle of transactions that were begun meanwhile.
+    late_endtxn_behind_the_next_begin,
     /// H02, R7: a commit without an answer is given up, and must be neither aborted nor mixed up with what comes next.
     commit_timeout_then_abort,
     /// H03: a record that was given up arrives behind the marker of its abort.
@@ -130,6 +132,50 @@ async fn late_endtxn_abort(mut stage: Stage) {
         all_written(send_to(&whole, topic, 0..2, &value).await).await;
         whole.commit().await.expect("nothing is wrong with it");
         committed.extend([value.clone(), value]);
+    }
+    let codes = late_codes(&proxy, 10).await;
+    assert!(codes.iter().any(|code| *code != 0), "{codes:?}");
+    producer.close(FOREVER).await.expect("nothing is open");
+    put_sentinels(&kafka, topic, 0..2).await;
+    for partition in 0..2 {
+        let reading = Reading::committed(topic).partition(partition);
+        let seen = values_before_sentinel(&kafka, reading, committed.len()).await;
+        assert_eq!(seen, committed);
+        let batches = kafka.batches(topic, partition).await;
+        assert_eq!(sequence_faults(&batches), [""; 0]);
+    }
+}
+
+async fn late_endtxn_behind_the_next_begin(mut stage: Stage) {
+    let kafka = stage.shared().await;
+    let topic = "late-endtxn-next";
+    kafka.create_topic(topic, 2).await;
+    let proxy = kafka.proxy(0);
+    proxy.rule(every(4, draws(), |request| {
+        request.end_of_transaction() == Some(Decision::Commit)
+    }));
+    let config = transactional(proxy.address(), topic).build().expect("legal");
+    let mut producer = TransactionalProducer::connect(config).await.expect("an id");
+    let mut transaction = producer.begin().await.expect("idle");
+    let (mut committed, mut outcomes) = (Vec::new(), Vec::new());
+    for number in 0..40 {
+        let value = number.to_string();
+        send_to(&transaction, topic, 0..2, &value).await;
+        // Some of these are under way for as long as a commit is kept back: it comes between two of their records.
+        tokio::time::sleep(Duration::from_millis(if number % 8 == 1 { 700 } else { 0 })).await;
+        send_to(&transaction, topic, 0..2, &value).await;
+        let (next, outcome) = transaction
+            .commit_and_begin()
+            .await
+            .expect("nothing is wrong with it");
+        transaction = next;
+        outcomes.push(outcome);
+        committed.extend([value.clone(), value]);
+    }
+    all_written(send_to(&transaction, topic, 0..2, "aborted").await).await;
+    transaction.abort().await.expect("aborted");
+    for outcome in outcomes {
+        outcome.await.expect("committed");
     }
     let codes = late_codes(&proxy, 10).await;
     assert!(codes.iter().any(|code| *code != 0), "{codes:?}");
