@@ -124,7 +124,7 @@ impl<'p> Transaction<'p> {
 
     /// Commits, and begins the next transaction without waiting for the coordinator: waits for all deliveries, up to `max.block.ms`, and returns
     /// when the commit is on its way. Records of the next transaction are taken from then on, and batched. None of them is sent before
-    /// the commit has its outcome, which the returned future tells.
+    /// the commit has its outcome, which the returned future tells; their `delivery.timeout.ms` runs meanwhile.
     ///
     /// Should the commit fail after all, the next transaction can only be aborted, and its deliveries say that their records are in no log. It is
     /// an ordinary transaction otherwise; its own end waits for that outcome, so never more than one commit is ahead of the coordinator.
