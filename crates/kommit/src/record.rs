@@ -27,11 +27,29 @@ pub struct Record<'a> {
 }
 
 /// A topic by its name, which is looked up for each record, or by a handle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum TopicRef<'a> {
     Name(&'a str),
     Kept(&'a Topic),
 }
+
+impl<'a> TopicRef<'a> {
+    fn name(self) -> &'a str {
+        match self {
+            TopicRef::Name(name) => name,
+            TopicRef::Kept(topic) => topic.name(),
+        }
+    }
+}
+
+/// P-51: a topic is its name, however it was found.
+impl PartialEq for TopicRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for TopicRef<'_> {}
 
 impl<'a> Record<'a> {
     /// A record without key and value for `topic`.
@@ -92,10 +110,7 @@ impl<'a> Record<'a> {
 
     /// The topic that the record is for.
     pub fn topic(&self) -> &'a str {
-        match self.topic {
-            TopicRef::Name(name) => name,
-            TopicRef::Kept(topic) => topic.name(),
-        }
+        self.topic.name()
     }
 
     /// Its bytes in the form of the accumulator.

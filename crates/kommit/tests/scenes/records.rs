@@ -147,6 +147,13 @@ async fn records_compare_by_content() {
             .timestamp_millis(7)
     };
     assert_eq!(record(), record());
+    let stage = Stage::set().await;
+    let kept = stage.producer(&[]).topic(TOPIC).await.expect("there is one");
+    assert_eq!(
+        Record::to(&kept),
+        Record::new(TOPIC),
+        "however its topic was found"
+    );
     for other in [
         Record::new("other")
             .partition(0)
