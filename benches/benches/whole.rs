@@ -135,7 +135,8 @@ async fn transactions(options: &Options) -> Measurement {
         .build()
         .expect("legal settings");
     let mut producer = TransactionalProducer::connect(config).await.expect("an identity");
-    let (topic, payload) = (options.text("topic", ""), options.payload());
+    let topic = producer.topic(&options.text("topic", "")).await.expect("a topic");
+    let payload = options.payload();
     let (records, size) = (
         options.number("records", 1_000_000),
         options.number("txn-size", 100),
@@ -147,7 +148,7 @@ async fn transactions(options: &Options) -> Measurement {
         for _ in 0..size {
             drop(
                 transaction
-                    .send(Record::new(&topic).value(&payload))
+                    .send(Record::to(&topic).value(&payload))
                     .await
                     .expect("room"),
             );
