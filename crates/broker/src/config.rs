@@ -9,6 +9,7 @@ use kommit_protocol::units::NodeId;
 
 use crate::coordinator::interface::{CoordinatorConfig, TransactionVersion};
 use crate::denials::Denials;
+use crate::ignored_settings::is_taken;
 
 /// How an embedded broker is set up: how many nodes, where they listen, and how they behave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -283,7 +284,13 @@ impl TopicConfig {
             name: name.to_owned(),
             value: value.to_owned(),
         };
-        let number = || value.parse::<u64>().map_err(|_| wrong());
+        let value = value.trim();
+        let number = || {
+            let number = value.parse::<i64>().ok();
+            number
+                .and_then(|number| u64::try_from(number).ok())
+                .ok_or_else(wrong)
+        };
         let size = || {
             value
                 .parse::<u32>()
@@ -307,13 +314,22 @@ impl TopicConfig {
                 }
             }
             "cleanup.policy" => {
-                self.cleanup_policy = match value {
-                    "delete" => CleanupPolicy::Delete,
-                    _ if value.split(',').any(|part| part.trim() == "compact") => CleanupPolicy::Compact,
-                    _ => return Err(wrong()),
+                let policies = || {
+                    value
+                        .split(',')
+                        .map(str::trim)
+                        .filter(|policy| !policy.is_empty())
+                };
+                if !policies().all(|policy| matches!(policy, "delete" | "compact")) {
+                    return Err(wrong());
                 }
+                self.cleanup_policy = if policies().any(|policy| policy == "compact") {
+                    CleanupPolicy::Compact
+                } else {
+                    CleanupPolicy::Delete
+                };
             }
-            ignored if IGNORED_TOPIC_SETTINGS.contains(&ignored) => {}
+            ignored if is_taken(ignored, value) => {}
             _ => return Err(wrong()),
         }
         Ok(())
@@ -322,23 +338,3 @@ impl TopicConfig {
 
 /// Kafka makes no shorter segments.
 const SMALLEST_SEGMENT: usize = 1024 * 1024;
-
-/// Settings that have no meaning for a log in memory, or that only the group and log-cleaner parts of Kafka use.
-const IGNORED_TOPIC_SETTINGS: &[&str] = &[
-    "compression.type",
-    "delete.retention.ms",
-    "file.delete.delay.ms",
-    "flush.messages",
-    "flush.ms",
-    "index.interval.bytes",
-    "max.compaction.lag.ms",
-    "min.cleanable.dirty.ratio",
-    "min.compaction.lag.ms",
-    "preallocate",
-    "retention.bytes",
-    "retention.ms",
-    "segment.index.bytes",
-    "segment.jitter.ms",
-    "segment.ms",
-    "unclean.leader.election.enable",
-];

@@ -16,6 +16,7 @@ pub mod denials;
 mod dispatch;
 mod durable;
 pub mod faults;
+mod ignored_settings;
 pub mod inspect;
 mod messages;
 mod partition;

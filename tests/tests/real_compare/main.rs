@@ -53,6 +53,7 @@ mod repetitions;
 mod restarts;
 mod rivals;
 mod sequences;
+mod settings;
 mod surface;
 mod topics;
 mod transactions;

@@ -105,10 +105,12 @@ fn planned(world: &World, topic: &CreateTopicsRequestTopic) -> Result<NewTopic, 
     }
     let mut config = world.config.topic_defaults.clone();
     for setting in &topic.configs {
-        let value = setting.value.as_deref().unwrap_or_default();
+        let refused = |text: String| (ErrorCode::InvalidConfig, text);
+        let value = setting.value.as_deref();
+        let value = value.ok_or_else(|| refused(format!("topic setting {} has no value", setting.name)))?;
         config
             .set(&setting.name, value)
-            .map_err(|error| (ErrorCode::InvalidConfig, error.to_string()))?;
+            .map_err(|error| refused(error.to_string()))?;
     }
     Ok(NewTopic {
         name: topic.name.clone(),
