@@ -104,8 +104,11 @@ impl TransactionManager {
             .state
             .transaction()
             .is_some_and(crate::transaction::Transaction::has_partitions);
-        let soon = action == AddPartitionAction::RepeatSoon && !has_partitions;
-        request.pause = if soon { Pause::Markers } else { Pause::Usual };
+        request.pause = if has_partitions {
+            Pause::Usual
+        } else {
+            Pause::behind(code)
+        };
         match action {
             AddPartitionAction::Added | AddPartitionAction::Denied | AddPartitionAction::Refused => {}
             AddPartitionAction::FindCoordinator => self.look_up_and_repeat(request, code),

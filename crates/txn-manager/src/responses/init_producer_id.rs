@@ -61,8 +61,11 @@ impl TransactionManager {
                     request.work,
                     Work::Identity(IdentityPurpose::Bump) | Work::TakeOver
                 );
-                let markers = follows_an_end && code == ErrorCode::ConcurrentTransactions;
-                request.pause = if markers { Pause::Markers } else { Pause::Usual };
+                request.pause = if follows_an_end {
+                    Pause::behind(code)
+                } else {
+                    Pause::Usual
+                };
                 self.repeat_refused(request, code);
             }
             IdentityAction::Unauthorized | IdentityAction::Abort

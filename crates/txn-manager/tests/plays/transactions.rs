@@ -311,30 +311,48 @@ fn an_upgrade_bumps_the_epoch_before_the_first_v2_transaction() {
     assert_eq!(stage.manager.flavour(), Flavour::V2);
 }
 
+/// How long each attempt of a request waits that is refused again and again.
+fn pauses(stage: &mut Stage, kind: RequestKind, code: ErrorCode) -> [u128; 4] {
+    std::array::from_fn(|_| {
+        let request = stage.take(kind);
+        let pause = request.retry_after().as_millis();
+        let refusal = answer(&request, code);
+        stage.manager.answered(request, refusal);
+        pause
+    })
+}
+
 /// T-74: the wait for the markers of the previous transaction is short, doubles, and ends with the first partition.
 #[test]
 fn a_transaction_right_behind_another_waits_a_millisecond_not_a_backoff() {
     let mut stage = Stage::transactional(Flavour::V1);
     stage.begin();
     stage.join(0);
-    let mut pauses = Vec::new();
-    for _ in 0..4 {
-        let request = stage.take(RequestKind::AddPartitionsToTxn);
-        pauses.push(request.retry_after().as_millis());
-        let busy = answer(&request, ErrorCode::ConcurrentTransactions);
-        stage.manager.answered(request, busy);
-    }
-    assert_eq!(pauses, [0, 1, 2, 4]);
-    stage.succeed(RequestKind::AddPartitionsToTxn);
+    let busy = ErrorCode::ConcurrentTransactions;
+    let kind = RequestKind::AddPartitionsToTxn;
+    assert_eq!(pauses(&mut stage, kind, busy), [0, 1, 2, 4]);
+    stage.succeed(kind);
     stage.join(1);
-    stage.fail(RequestKind::AddPartitionsToTxn, ErrorCode::ConcurrentTransactions);
-    assert_eq!(
-        stage
-            .take(RequestKind::AddPartitionsToTxn)
-            .retry_after()
-            .as_millis(),
-        100
-    );
+    assert_eq!(pauses(&mut stage, kind, busy)[..2], [0, 100]);
+}
+
+/// T-74, T-77, T-78: so do offsets that are the first of a transaction; whatever else refuses them costs the usual back-off.
+#[test]
+fn offsets_right_behind_another_transaction_wait_a_millisecond_not_a_backoff() {
+    let kinds = [
+        (Flavour::V1, RequestKind::AddOffsetsToTxn),
+        (Flavour::V2, RequestKind::TxnOffsetCommit),
+    ];
+    for (flavour, kind) in kinds {
+        let mut stage = Stage::transactional(flavour);
+        stage.begin();
+        stage.offsets(1);
+        let busy = pauses(&mut stage, kind, ErrorCode::ConcurrentTransactions);
+        assert_eq!(busy, [0, 1, 2, 4], "{kind:?}");
+        let loading = pauses(&mut stage, kind, ErrorCode::CoordinatorLoadInProgress);
+        assert!(loading[1] >= 100, "{kind:?}: {loading:?}");
+        stage.succeed(kind);
+    }
 }
 
 /// T-76, T-106: a partition that may not be used condemns the transaction; the abort brings the producer back.
