@@ -53,17 +53,18 @@ mod tests {
 
     use super::*;
 
-    /// a record's time is never ahead of the clock that other programs read, and behind it by no more than a tick of the slowest kernel.
+    /// a record's time is never ahead of the clock that other programs read, and behind it by no more than a tick of the slowest kernel;
+    /// ten of them, as a machine that is busy enough does not tick in time.
     #[test]
     #[expect(clippy::disallowed_methods, reason = "compares two clocks")]
-    fn the_wall_clock_is_behind_by_a_tick_at_most() {
-        const TICK: Duration = Duration::from_millis(10);
+    fn the_wall_clock_is_behind_by_few_ticks() {
+        const TICKS: Duration = Duration::from_millis(100);
         let exact = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = |time: Duration| Timestamp(i64::try_from(time.as_millis()).unwrap_or_default());
         let clock = SystemClock::start();
         let before = exact();
         let read = clock.wall();
-        assert!(millis(before.saturating_sub(TICK)) <= read && read <= millis(exact()));
+        assert!(millis(before.saturating_sub(TICKS)) <= read && read <= millis(exact()));
         assert!(clock.now().wall >= read);
     }
 }
