@@ -95,12 +95,10 @@ impl OpenBatch {
         bound: usize,
         timestamp: Timestamp,
     ) -> Option<Delivery> {
-        let (
-            Sizing {
-                batch_size, estimate, ..
-            },
-            written,
-        ) = (&self.sizing, self.written());
+        let Sizing {
+            batch_size, estimate, ..
+        } = &self.sizing;
+        let written = self.written();
         let is_amid = written + bound < self.page.size()
             && estimate.of(written) + bound <= *batch_size
             && estimate.of(written + bound) < *batch_size;
