@@ -178,17 +178,6 @@ pub(crate) enum Pause {
     Markers,
 }
 
-impl Pause {
-    /// The pause behind a refusal of the first request of a transaction.
-    pub(crate) fn behind(code: ErrorCode) -> Self {
-        if code == ErrorCode::ConcurrentTransactions {
-            Self::Markers
-        } else {
-            Self::Usual
-        }
-    }
-}
-
 /// The wait for the markers of the previous transaction starts here and doubles.
 const MARKERS_PAUSE: Duration = Duration::from_millis(1);
 /// The jitter's middle: the manager draws no random numbers.

@@ -12,9 +12,9 @@ use crate::error::TransactionError;
 use crate::manager::{RequestInFlight, TransactionManager};
 use crate::offsets::OffsetCommit;
 use crate::outcome::Outcome;
-use crate::requests::{Batches, Decision, Pause, RequestBody, TransactionalRequest, Work};
+use crate::requests::{Batches, Decision, IdentityPurpose, Pause, RequestBody, TransactionalRequest, Work};
 use crate::state::State;
-use crate::transaction::Started;
+use crate::transaction::{Started, Transaction};
 use crate::version::Flavour;
 
 impl TransactionManager {
@@ -150,7 +150,27 @@ impl TransactionManager {
     /// T-48: a broker refused it for now.
     pub(crate) fn repeat_refused(&mut self, mut request: TransactionalRequest, code: ErrorCode) {
         request.refused_with = Some(code);
+        request.pause = if code == ErrorCode::ConcurrentTransactions && self.meets_markers(&request.work) {
+            Pause::Markers
+        } else {
+            Pause::Usual
+        };
         self.repeat(request);
+    }
+
+    /// T-74: whether it can come while the markers of the transaction before are still being written.
+    fn meets_markers(&self, work: &Work) -> bool {
+        match work {
+            Work::Partitions(_) => !self.state.transaction().is_some_and(Transaction::has_partitions),
+            Work::Identity(IdentityPurpose::Bump)
+            | Work::TakeOver
+            | Work::AddOffsets(_)
+            | Work::CommitOffsets { .. } => true,
+            Work::Identity(IdentityPurpose::First)
+            | Work::Coordinator { .. }
+            | Work::End { .. }
+            | Work::Describe(_) => false,
+        }
     }
 
     /// T-48: it was not sent, or not answered.

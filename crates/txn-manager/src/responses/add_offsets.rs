@@ -6,7 +6,7 @@ use kommit_protocol::error_code::ErrorCode;
 
 use crate::error::TransactionError;
 use crate::manager::TransactionManager;
-use crate::requests::{Pause, TransactionalRequest, Work};
+use crate::requests::{TransactionalRequest, Work};
 use crate::transaction::Started;
 
 /// What an answer to AddOffsetsToTxn leads to.
@@ -46,14 +46,11 @@ fn fail_on_any_other(_code: ErrorCode) -> AddOffsetsAction {
 }
 
 impl TransactionManager {
-    pub(crate) fn add_offsets_answered(&mut self, mut request: TransactionalRequest, code: ErrorCode) {
+    pub(crate) fn add_offsets_answered(&mut self, request: TransactionalRequest, code: ErrorCode) {
         match add_offsets_action(code) {
             AddOffsetsAction::CommitOffsets => self.offsets_added(request),
             AddOffsetsAction::FindCoordinator => self.look_up_and_repeat(request, code),
-            AddOffsetsAction::Repeat => {
-                request.pause = Pause::behind(code);
-                self.repeat_refused(request, code);
-            }
+            AddOffsetsAction::Repeat => self.repeat_refused(request, code),
             AddOffsetsAction::Fenced | AddOffsetsAction::Fail => {
                 let error = self.fatal_refusal(&request, code);
                 self.fail_request_fatally(&request, error);

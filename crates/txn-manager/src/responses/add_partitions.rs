@@ -8,7 +8,7 @@ use kommit_protocol::units::{PartitionId, PartitionIndex};
 
 use crate::error::TransactionError;
 use crate::manager::TransactionManager;
-use crate::requests::{Pause, TransactionalRequest, Work};
+use crate::requests::{TransactionalRequest, Work};
 
 /// What the answer for one partition leads to. All but `Added`, `Denied` and `Refused` end the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,19 +96,10 @@ impl TransactionManager {
 
     fn partition_ends_response(
         &mut self,
-        mut request: TransactionalRequest,
+        request: TransactionalRequest,
         code: ErrorCode,
         action: AddPartitionAction,
     ) {
-        let has_partitions = self
-            .state
-            .transaction()
-            .is_some_and(crate::transaction::Transaction::has_partitions);
-        request.pause = if has_partitions {
-            Pause::Usual
-        } else {
-            Pause::behind(code)
-        };
         match action {
             AddPartitionAction::Added | AddPartitionAction::Denied | AddPartitionAction::Refused => {}
             AddPartitionAction::FindCoordinator => self.look_up_and_repeat(request, code),

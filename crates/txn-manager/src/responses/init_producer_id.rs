@@ -7,7 +7,7 @@ use kommit_protocol::units::{Identity, ProducerEpoch, ProducerId};
 use crate::error::TransactionError;
 use crate::manager::TransactionManager;
 use crate::outcome::Outcome;
-use crate::requests::{IdentityPurpose, Pause, TransactionalRequest, Work};
+use crate::requests::{TransactionalRequest, Work};
 use crate::state::Event;
 
 /// What an answer to InitProducerId leads to.
@@ -43,11 +43,7 @@ fn fail_on_any_other(_code: ErrorCode) -> IdentityAction {
 }
 
 impl TransactionManager {
-    pub(crate) fn identity_answered(
-        &mut self,
-        mut request: TransactionalRequest,
-        body: &InitProducerIdResponse,
-    ) {
+    pub(crate) fn identity_answered(&mut self, request: TransactionalRequest, body: &InitProducerIdResponse) {
         let code = body.error_code;
         match identity_action(code) {
             IdentityAction::Adopt if matches!(request.work, Work::TakeOver) => {
@@ -56,18 +52,7 @@ impl TransactionManager {
             }
             IdentityAction::Adopt => self.identity_given(&request, body),
             IdentityAction::FindCoordinator => self.look_up_and_repeat(request, code),
-            IdentityAction::Repeat => {
-                let follows_an_end = matches!(
-                    request.work,
-                    Work::Identity(IdentityPurpose::Bump) | Work::TakeOver
-                );
-                request.pause = if follows_an_end {
-                    Pause::behind(code)
-                } else {
-                    Pause::Usual
-                };
-                self.repeat_refused(request, code);
-            }
+            IdentityAction::Repeat => self.repeat_refused(request, code),
             IdentityAction::Unauthorized | IdentityAction::Abort
                 if matches!(request.work, Work::TakeOver) =>
             {

@@ -8,7 +8,7 @@ use super::add_offsets::group_of;
 use crate::error::TransactionError;
 use crate::manager::TransactionManager;
 use crate::outcome::Outcome;
-use crate::requests::{Pause, TransactionalRequest, Work};
+use crate::requests::{TransactionalRequest, Work};
 
 /// What the answer for one partition leads to. The rows from `AbortGroupDenied` on end the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,10 +90,7 @@ impl TransactionManager {
         }
         match refused_with {
             _ if complete => self.answer(ticket, Outcome::OffsetsAdded),
-            Some(code) => {
-                request.pause = Pause::behind(code);
-                self.repeat_refused(request, code);
-            }
+            Some(code) => self.repeat_refused(request, code),
             None => self.repeat_unanswered(request),
         }
     }

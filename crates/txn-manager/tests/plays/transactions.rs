@@ -355,6 +355,19 @@ fn offsets_right_behind_another_transaction_wait_a_millisecond_not_a_backoff() {
     }
 }
 
+/// T-74: the short wait is over with any other refusal, also with one that has the coordinator looked up.
+#[test]
+fn a_coordinator_that_moved_is_not_asked_in_a_millisecond() {
+    let mut stage = Stage::transactional(Flavour::V1);
+    stage.begin();
+    stage.offsets(1);
+    let kind = RequestKind::AddOffsetsToTxn;
+    stage.fail(kind, ErrorCode::ConcurrentTransactions);
+    stage.fail(kind, ErrorCode::NotCoordinator);
+    stage.succeed(RequestKind::FindCoordinator);
+    assert!(stage.take(kind).retry_after().as_millis() >= 100);
+}
+
 /// T-76, T-106: a partition that may not be used condemns the transaction; the abort brings the producer back.
 #[test]
 fn a_denied_topic_condemns_the_transaction_only() {
