@@ -111,10 +111,12 @@ pub(crate) fn told(doing: &str, error: &(impl Caused + Display)) -> Failure {
 fn failure(doing: &str, text: &str, code: Option<ErrorCode>) -> Failure {
     let what = format!("{doing}: {text}");
     match code {
-        Some(ErrorCode::ProducerFenced | ErrorCode::InvalidProducerEpoch) => Failure::fenced(
-            what,
-            "leave the work to the instance that took over; if there is none, the transaction took longer than transaction.timeout.ms: start again",
-        ),
+        Some(ErrorCode::ProducerFenced | ErrorCode::InvalidProducerEpoch | ErrorCode::InvalidTxnState) => {
+            Failure::fenced(
+                what,
+                "leave the work to the instance that took over; if there is none, the transaction took longer than transaction.timeout.ms: start again",
+            )
+        }
         Some(code) => Failure::failed(what, next(code)),
         None => Failure::failed(what, NEXT),
     }
@@ -169,10 +171,14 @@ mod tests {
     use super::*;
     use crate::failure::FailureKind;
 
-    /// T-103: both codes mean that somebody else has the newer epoch.
+    /// T-103, H18: all three are answered where somebody else has the newer epoch, the last one where that one has already ended the transaction.
     #[test]
     fn a_fenced_producer_ends_with_its_own_exit_code() {
-        for code in [ErrorCode::ProducerFenced, ErrorCode::InvalidProducerEpoch] {
+        for code in [
+            ErrorCode::ProducerFenced,
+            ErrorCode::InvalidProducerEpoch,
+            ErrorCode::InvalidTxnState,
+        ] {
             assert_eq!(
                 failure("committing", "fenced", Some(code)).kind,
                 FailureKind::Fenced

@@ -437,7 +437,9 @@ impl DeadProducer {
     pub fn is_fenced(&self) -> bool {
         matches!(
             self.error.origin(),
-            TransactionError::ProducerFenced(_) | TransactionError::FencedAtRenewal(_)
+            TransactionError::ProducerFenced(_)
+                | TransactionError::FencedAtRenewal(_)
+                | TransactionError::NothingToEnd(_)
         )
     }
 

@@ -8,6 +8,7 @@ use kafka_protocol::messages::{ApiKey, EndTxnResponse, ResponseKind};
 use kommit::{
     AbortError, CommitError, Producer, ProducerConfig, Record, TransactionFate, TransactionalProducer,
 };
+use kommit_protocol::error_code::ErrorCode;
 use kommit_tests::kafka::{Reading, RealKafka, Stage, Tool, sequence_faults};
 use kommit_tests::proxy::{Decision, Verdict};
 
@@ -182,7 +183,7 @@ async fn txn_timeout_race(mut stage: Stage) {
     });
     match outcome {
         // The first attempt might have arrived: nobody who is fenced then knows what it did.
-        Err(CommitError::Dead(dead)) if dead.is_fenced() => {
+        Err(CommitError::Dead(dead)) if dead.error().code() == Some(ErrorCode::ProducerFenced) => {
             assert_eq!(dead.transaction(), TransactionFate::InDoubt, "{dead}");
         }
         Err(CommitError::Dead(dead)) => assert_ne!(dead.transaction(), TransactionFate::NoneOpen, "{dead}"),

@@ -70,6 +70,28 @@ async fn a_fenced_instance_that_sends_is_told_by_its_abort() {
     }
 }
 
+/// H18, B-103: between the end of its transaction by a newer instance and that one's new epoch, a commit is answered with INVALID_TXN_STATE:
+/// fenced as well, with both causes named, since a time-out looks the same.
+#[tokio::test]
+async fn a_commit_that_finds_nothing_to_end_is_fenced() {
+    for version in VERSIONS {
+        let stage = Stage::with_version(version).await;
+        let mut producer = stage.transactional("t", &[]).await;
+        let ended = Verdict::Answer(ErrorCode::InvalidTxnState);
+        let _rule = stage.broker.rule(Rule::on(ApiKey::EndTxn, ended).once());
+        let transaction = producer.begin().await.expect("idle");
+        drop(transaction.send(record("a")).await.expect("room"));
+        let Err(CommitError::Dead(dead)) = transaction.commit().await else {
+            panic!("{version:?}: there is nothing to commit");
+        };
+        assert!(dead.is_fenced(), "{dead}");
+        assert_eq!(dead.transaction(), TransactionFate::NotCommitted, "{dead}");
+        for cause in ["another instance", "transaction.timeout.ms"] {
+            assert!(dead.to_string().contains(cause), "{dead}");
+        }
+    }
+}
+
 /// P-26: an instance that connects again after the first one was closed is fenced by nobody.
 #[tokio::test]
 async fn a_restarted_instance_goes_on() {
