@@ -8,7 +8,7 @@ use kommit_protocol::error_code::ErrorCode;
 use kommit_tests::world::fault::{answer, deliver_late, drop_answer, drop_request, edit, serve_then_answer};
 use kommit_tests::world::link::Reachable;
 use kommit_tests::world::{Call, CallOutcome, Producer, World, committed, waiting};
-use kommit_txn_manager::TransactionFate;
+use kommit_txn_manager::{TransactionError, TransactionFate};
 
 const SECOND: Duration = Duration::from_secs(1);
 const NOTHING: [&str; 0] = [];
@@ -108,6 +108,30 @@ fn behind_a_newer_instance_the_outcome_stays_open() {
         assert_eq!(fate, TransactionFate::InDoubt, "{text}");
         assert!(text.contains("coordinator was asked"), "{text}");
         assert_eq!(world.committed("orders", 0), ["a"]);
+    }
+}
+
+/// R8, H22: Kafka 3.9 answers UNKNOWN_SERVER_ERROR to a commit that crosses the fencing of its producer. The coordinator then shows a newer
+/// epoch: whatever became of the commit, this producer is fenced, and says so.
+#[test]
+fn a_newer_epoch_behind_an_error_that_says_nothing_is_a_fence() {
+    for version in [1, 2] {
+        let world = world(version);
+        let (_producer, commit) = committing(&world, |world| {
+            world.transactional("t-1");
+            world.run();
+            world.rule(answer(EndTxn, ErrorCode::UnknownServerError));
+        });
+        world.run_for(5 * SECOND);
+        let CallOutcome::Dead(error, fate) = commit.outcome() else {
+            panic!("a death was expected, not {:?}", commit.outcome());
+        };
+        assert!(
+            matches!(error.origin(), TransactionError::ProducerFenced(_)),
+            "{error}"
+        );
+        assert_ne!(fate, TransactionFate::NoneOpen, "{error}");
+        assert_eq!(world.committed("orders", 0), NOTHING);
     }
 }
 

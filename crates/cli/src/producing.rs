@@ -34,7 +34,7 @@ pub(crate) fn config(properties: &Properties) -> Result<ProducerConfig, Failure>
 
 /// An error that may have a broker's code at its root.
 pub(crate) trait Caused {
-    /// The code, when a broker's answer is the cause.
+    /// The code that says what to do next, when a broker's answer is the cause.
     fn code(&self) -> Option<ErrorCode>;
 }
 
@@ -45,8 +45,13 @@ impl Caused for TransactionError {
 }
 
 impl Caused for DeadProducer {
+    /// That another instance took over counts for more than the answer by which that showed.
     fn code(&self) -> Option<ErrorCode> {
-        self.error().code()
+        if self.is_fenced() {
+            Some(ErrorCode::ProducerFenced)
+        } else {
+            self.error().code()
+        }
     }
 }
 
@@ -111,12 +116,10 @@ pub(crate) fn told(doing: &str, error: &(impl Caused + Display)) -> Failure {
 fn failure(doing: &str, text: &str, code: Option<ErrorCode>) -> Failure {
     let what = format!("{doing}: {text}");
     match code {
-        Some(ErrorCode::ProducerFenced | ErrorCode::InvalidProducerEpoch | ErrorCode::InvalidTxnState) => {
-            Failure::fenced(
-                what,
-                "leave the work to the instance that took over; if there is none, the transaction took longer than transaction.timeout.ms: start again",
-            )
-        }
+        Some(ErrorCode::ProducerFenced | ErrorCode::InvalidProducerEpoch) => Failure::fenced(
+            what,
+            "leave the work to the instance that took over; if there is none, the transaction took longer than transaction.timeout.ms: start again",
+        ),
         Some(code) => Failure::failed(what, next(code)),
         None => Failure::failed(what, NEXT),
     }
@@ -171,14 +174,10 @@ mod tests {
     use super::*;
     use crate::failure::FailureKind;
 
-    /// T-103, H18: all three are answered where somebody else has the newer epoch, the last one where that one has already ended the transaction.
+    /// T-103: both codes mean that somebody else has the newer epoch.
     #[test]
     fn a_fenced_producer_ends_with_its_own_exit_code() {
-        for code in [
-            ErrorCode::ProducerFenced,
-            ErrorCode::InvalidProducerEpoch,
-            ErrorCode::InvalidTxnState,
-        ] {
+        for code in [ErrorCode::ProducerFenced, ErrorCode::InvalidProducerEpoch] {
             assert_eq!(
                 failure("committing", "fenced", Some(code)).kind,
                 FailureKind::Fenced

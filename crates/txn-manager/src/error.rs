@@ -229,6 +229,14 @@ impl TransactionError {
         }
     }
 
+    /// The same answer of a broker, now that the epoch is known to be a newer one than this producer's.
+    pub(crate) fn behind_a_newer_epoch(self) -> Self {
+        match self {
+            Self::Refused(rejection) => Self::ProducerFenced(rejection),
+            other => other,
+        }
+    }
+
     /// Whether the whole producer lacks a permission: the errors that S-24 recovers from while initializing.
     pub fn is_authorization(&self) -> bool {
         matches!(self, Self::Unauthorized(_))

@@ -97,6 +97,11 @@ pub(crate) fn standing(
     }
 }
 
+/// Whether the coordinator has moved on from the identity that committed: only a newer instance or a time-out does that, but for a commit.
+fn is_newer(described: &DescribeTransactionsResponseTransaction, identity: Identity) -> bool {
+    described.producer_id != identity.id || described.producer_epoch > identity.epoch
+}
+
 /// Why there is no description, as a clause about the coordinator.
 pub(super) fn no_answer(error: &TransactionError) -> Arc<str> {
     match error {
@@ -152,7 +157,11 @@ impl TransactionManager {
     }
 
     fn settle(&mut self, doubt: &Doubt, described: &DescribeTransactionsResponseTransaction) {
-        let cause = doubt.cause.clone();
+        let standing = standing(described, doubt.identity, doubt.flavour);
+        let mut cause = doubt.cause.clone();
+        if standing != Standing::Committed && is_newer(described, doubt.identity) {
+            cause = cause.behind_a_newer_epoch();
+        }
         let shown = || {
             format!(
                 "it shows {} of producer id {} with epoch {}, and the commit was that of {} with epoch {}",
@@ -163,7 +172,7 @@ impl TransactionManager {
                 doubt.identity.epoch.0,
             )
         };
-        match standing(described, doubt.identity, doubt.flavour) {
+        match standing {
             Standing::Committed => {
                 if let Some(pending) = &mut self.pending {
                     pending.decided = Some(Outcome::Committed);
