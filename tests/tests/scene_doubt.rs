@@ -148,12 +148,28 @@ fn a_transaction_that_is_still_open_stays_in_doubt() {
         let (fate, text) = death(commit.outcome());
         assert_eq!(fate, TransactionFate::InDoubt, "{text}");
         assert!(text.contains("still open"), "{text}");
+        world.expect_sent(DescribeTransactions, 2);
         world.run_for(10 * SECOND);
         assert_eq!(
             world.committed("orders", 0),
             ["a"],
             "the late copy has decided it"
         );
+    }
+}
+
+/// R8: an end that the coordinator is just writing down is seen when it is asked a second time.
+#[test]
+fn an_end_that_shows_a_moment_later_is_believed() {
+    for version in [1, 2] {
+        let world = world(version);
+        let (_producer, commit) = committing(&world, |world| {
+            world.rule(deliver_late(EndTxn, Duration::from_millis(50)).once());
+            world.rule(answer(EndTxn, ErrorCode::UnknownServerError));
+        });
+        world.run_for(5 * SECOND);
+        assert_eq!(commit.outcome(), committed());
+        assert_eq!(world.committed("orders", 0), ["a"]);
     }
 }
 

@@ -182,6 +182,13 @@ impl TransactionManager {
         self.repeat(request);
     }
 
+    /// R8: its answer may be another one in a moment.
+    pub(crate) fn look_again(&mut self, mut request: TransactionalRequest) {
+        request.refused_with = None;
+        request.pause = Pause::Usual;
+        self.repeat(request);
+    }
+
     fn repeat(&mut self, mut request: TransactionalRequest) {
         request.attempts = request.attempts.saturating_add(1);
         self.queue.push(request);

@@ -24,6 +24,14 @@ pub(crate) struct Doubt {
     /// Who committed: the identity in the EndTxn.
     pub(crate) identity: Identity,
     pub(crate) flavour: Flavour,
+    pub(crate) look: Look,
+}
+
+/// How often the transaction was seen open: an end that the coordinator is just writing down shows a moment later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    First,
+    Last,
 }
 
 /// What the code of an answer leads to.
@@ -131,12 +139,17 @@ impl TransactionManager {
             cause,
             identity,
             flavour,
+            look: Look::First,
         };
         self.enqueue(RequestBody::DescribeTransactions(body), Work::Describe(doubt));
     }
 
-    pub(crate) fn described(&mut self, request: TransactionalRequest, body: &DescribeTransactionsResponse) {
-        let Work::Describe(doubt) = &request.work else {
+    pub(crate) fn described(
+        &mut self,
+        mut request: TransactionalRequest,
+        body: &DescribeTransactionsResponse,
+    ) {
+        let Work::Describe(doubt) = &mut request.work else {
             return self.mislabelled(&request);
         };
         let id = self.config.transactional_id.as_deref();
@@ -146,7 +159,14 @@ impl TransactionManager {
         };
         let code = described.error_code;
         match describe_action(code) {
-            DescribeAction::Read => self.settle(doubt, described),
+            DescribeAction::Read => {
+                let standing = standing(described, doubt.identity, doubt.flavour);
+                if standing == Standing::Open && doubt.look == Look::First {
+                    doubt.look = Look::Last;
+                    return self.look_again(request);
+                }
+                self.settle(standing, doubt, described);
+            }
             DescribeAction::FindCoordinator => self.look_up_and_repeat(request, code),
             DescribeAction::Repeat => self.repeat_refused(request, code),
             DescribeAction::GiveUp => {
@@ -156,8 +176,12 @@ impl TransactionManager {
         }
     }
 
-    fn settle(&mut self, doubt: &Doubt, described: &DescribeTransactionsResponseTransaction) {
-        let standing = standing(described, doubt.identity, doubt.flavour);
+    fn settle(
+        &mut self,
+        standing: Standing,
+        doubt: &Doubt,
+        described: &DescribeTransactionsResponseTransaction,
+    ) {
         let mut cause = doubt.cause.clone();
         if standing != Standing::Committed && is_newer(described, doubt.identity) {
             cause = cause.behind_a_newer_epoch();
