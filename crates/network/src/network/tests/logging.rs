@@ -1,7 +1,8 @@
 //! What the logs tell, and how loudly: read with a subscriber that keeps every line.
 
+use std::cell::RefCell;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -9,9 +10,14 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::*;
 
-/// Keeps each event as its level and its fields.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
+thread_local! {
+    /// Each event of a test that listens, as its level and its fields.
+    static LINES: RefCell<Option<Vec<(Level, String)>>> = const { RefCell::new(None) };
+}
+
+/// Keeps the events of all tests, each for its own thread. It is there for the whole program, because tracing remembers of each place in the
+/// code whether anybody listens, and asks on the thread that comes by first.
+struct Lines;
 
 struct Text(String);
 
@@ -35,9 +41,13 @@ impl Subscriber for Lines {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        self.0.lock().unwrap().push((*event.metadata().level(), text.0));
+        LINES.with_borrow_mut(|lines| {
+            if let Some(lines) = lines {
+                let mut text = Text(String::new());
+                event.record(&mut text);
+                lines.push((*event.metadata().level(), text.0));
+            }
+        });
     }
 
     fn enter(&self, _: &Id) {}
@@ -47,9 +57,15 @@ impl Subscriber for Lines {
 
 /// The lines with this word that the scene logs.
 fn logged(word: &str, scene: impl FnOnce()) -> Vec<(Level, String)> {
-    let lines = Lines::default();
-    tracing::subscriber::with_default(lines.clone(), scene);
-    let mut lines = std::mem::take(&mut *lines.0.lock().unwrap());
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| {
+        tracing::subscriber::set_global_default(Lines).unwrap();
+        // For the places that others came by meanwhile.
+        tracing::callsite::rebuild_interest_cache();
+    });
+    LINES.set(Some(Vec::new()));
+    scene();
+    let mut lines = LINES.take().unwrap();
     lines.retain(|(_, text)| text.contains(word));
     lines
 }
