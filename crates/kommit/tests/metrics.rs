@@ -7,7 +7,7 @@ use kommit::{
     ProducerConfig, Record, SendErrorKind, TransactionalProducer,
 };
 use kommit_broker::inspect::BatchKind;
-use kommit_broker::{BrokerConfig, EmbeddedBroker, Rule, Verdict};
+use kommit_broker::{BrokerConfig, EmbeddedBroker, Rule, RuleGuard, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 
@@ -48,6 +48,18 @@ async fn send(producer: &Producer, count: usize) -> Vec<Delivery> {
     }
     producer.flush().await.expect("the producer is open");
     deliveries
+}
+
+/// Waits until a request has come that this rule is for.
+async fn until_asked(rule: &RuleGuard) {
+    let asked = async {
+        while rule.matches() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(FOREVER, asked)
+        .await
+        .expect("the request comes");
 }
 
 /// What a log holds besides markers.
@@ -290,11 +302,16 @@ async fn exhausted_memory_is_counted() {
     broker.create_topic("t", 1).expect("a new topic");
     let rule = broker.rule(Rule::on(ApiKey::Produce, Verdict::Hold));
     let small = settings(&broker).batch_size(1_000).buffer_memory(1_000);
-    let producer = producer(small.linger(Duration::ZERO).max_block(Duration::from_millis(300)));
+    let producer = producer(
+        small
+            .linger(Duration::ZERO)
+            .max_block(Duration::from_millis(1000)),
+    );
     let first = producer
         .send(Record::new("t").value(&[0; 900]))
         .await
         .expect("room for one");
+    until_asked(&rule).await;
     let second = producer.send(Record::new("t").value(&[0; 900])).await;
     assert!(matches!(
         second.expect_err("no room").kind(),
@@ -304,7 +321,7 @@ async fn exhausted_memory_is_counted() {
     let full = snapshot(&metrics).await;
     assert_eq!(full.value("buffer-exhausted-total"), Some(1.0));
     assert_eq!(full.value("record-error-total"), Some(1.0));
-    assert!(full.value("bufferpool-wait-time-ns-total") >= Some(300.0 * 1e6));
+    assert!(full.value("bufferpool-wait-time-ns-total") >= Some(1000.0 * 1e6));
     assert_eq!(full.value("buffer-total-bytes"), Some(1_000.0));
     assert_eq!(full.value("buffer-available-bytes"), Some(0.0));
     assert_eq!(full.value("requests-in-flight"), Some(1.0));

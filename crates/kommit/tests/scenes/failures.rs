@@ -5,7 +5,7 @@ use kommit_broker::{Rule, TransactionVersion, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 
-use crate::stage::{Stage, TOPIC, VERSIONS, commits, record};
+use crate::stage::{Stage, TOPIC, VERSIONS, commits, record, until};
 
 async fn commits_again(stage: &Stage, producer: &mut TransactionalProducer) {
     commits(producer, "good").await;
@@ -86,13 +86,16 @@ async fn an_expired_record_forbids_the_commit() {
         let stage = Stage::with_version(version).await;
         let rule = stage.broker.rule(Rule::on(ApiKey::Produce, Verdict::DropRequest));
         let keys = [
-            ("request.timeout.ms", "500"),
-            ("delivery.timeout.ms", "1000"),
+            ("request.timeout.ms", "60000"),
+            ("delivery.timeout.ms", "60000"),
             ("brokers_verify_partitions", "true"),
         ];
         let mut producer = stage.transactional("t", &keys).await;
+        let metrics = producer.metrics();
         let transaction = producer.begin().await.expect("idle");
         let delivery = transaction.send(record("expires")).await.expect("room");
+        until("the record is sent", || rule.matches() == 1).await;
+        stage.pass(60_000, &metrics).await;
         let failure = delivery.await.expect_err("nobody answered");
         assert!(failure.requires_abort() && failure.may_be_written(), "{failure}");
         rule.remove();
@@ -111,10 +114,13 @@ async fn an_abort_over_a_record_on_its_way_ends_a_version_1_producer() {
     for version in VERSIONS {
         let stage = Stage::with_version(version).await;
         let rule = stage.broker.rule(Rule::on(ApiKey::Produce, Verdict::DropRequest));
-        let keys = [("request.timeout.ms", "500"), ("delivery.timeout.ms", "1000")];
+        let keys = [("request.timeout.ms", "60000"), ("delivery.timeout.ms", "60000")];
         let mut producer = stage.transactional("t", &keys).await;
+        let metrics = producer.metrics();
         let transaction = producer.begin().await.expect("idle");
         let delivery = transaction.send(record("on its way")).await.expect("room");
+        until("the record is sent", || rule.matches() == 1).await;
+        stage.pass(60_000, &metrics).await;
         delivery.await.expect_err("nobody answered");
         rule.remove();
         match transaction.abort().await {

@@ -113,7 +113,7 @@ async fn a_restarted_instance_goes_on() {
 #[tokio::test]
 async fn a_failed_initialisation_may_be_repeated() {
     let stage = Stage::set().await;
-    let config = stage.config(&[("transactional.id", "t"), ("max.block.ms", "500")]);
+    let config = stage.config(&[("transactional.id", "t"), ("max.block.ms", "1000")]);
     let silent = stage
         .broker
         .rule(Rule::on(ApiKey::InitProducerId, Verdict::DropRequest));

@@ -13,7 +13,7 @@ use crate::stage::{LONG, Stage, TOPIC, VERSIONS, commits, given_up_after, record
 
 /// More polls than the call needs, so that the sweep also sees it end.
 const POLLS: usize = 6;
-const SHORT: [(&str, &str); 1] = [("max.block.ms", "500")];
+const SHORT: [(&str, &str); 1] = [("max.block.ms", "1000")];
 
 /// P-28, P-30: while an answer is out, the next transaction takes records and offsets; every outcome is told, and everything is visible in order.
 #[tokio::test]

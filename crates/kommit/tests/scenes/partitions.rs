@@ -34,12 +34,12 @@ async fn a_send_waits_for_its_partition() {
 #[tokio::test]
 async fn a_partition_that_does_not_come_is_told_with_the_count() {
     let stage = Stage::set().await;
-    let producer = stage.producer(&[("max.block.ms", "300")]);
+    let producer = stage.producer(&[("max.block.ms", "1000")]);
     let record = Record::new(TOPIC).partition(3).value("nowhere");
     let error = producer.send(record).await.expect_err("there are only three");
     assert_eq!(error.kind(), &SendErrorKind::NotInMetadata);
     let text = error.to_string();
-    let said = format!("partition 3 of topic {TOPIC} with 3 partitions, max.block.ms = 300");
+    let said = format!("partition 3 of topic {TOPIC} with 3 partitions, max.block.ms = 1000");
     assert!(text.contains(&said), "{text}");
     assert!(!error.may_be_written() && !error.is_fatal());
     let tried = producer.try_send(record);
@@ -56,14 +56,14 @@ async fn waiting_for_metadata_and_memory_share_their_time() {
     let stage = Stage::set().await;
     stage.broker.create_topic("late", 1).expect("a legal name");
     let _full = stage.broker.rule(Rule::on(ApiKey::Produce, Verdict::Hold));
-    let pause = Verdict::Delay(Duration::from_millis(700));
+    let pause = Verdict::Delay(Duration::from_millis(1_500));
     let _late = stage
         .broker
         .rule(Rule::on(ApiKey::Metadata, pause).when(is_about_late).once());
     let keys = [
         ("batch.size", "1000"),
         ("buffer.memory", "1000"),
-        ("max.block.ms", "1000"),
+        ("max.block.ms", "3000"),
     ];
     let producer = stage.producer(&keys);
     let first = Record::new(TOPIC).partition(0).value(&[0; 900]);
@@ -81,9 +81,9 @@ async fn waiting_for_metadata_and_memory_share_their_time() {
         matches!(error.kind(), SendErrorKind::BufferExhausted { .. }),
         "{error}"
     );
-    // Two budgets would be 700 ms for the metadata and 1000 ms for the memory.
+    // Two budgets would be 1.5 s for the metadata and 3 s for the memory. Real time, and a second and a half of it to spare on both sides.
     assert!(
-        took >= Duration::from_millis(1_000) && took < Duration::from_millis(1_600),
+        took >= Duration::from_millis(3_000) && took < Duration::from_millis(4_500),
         "{took:?}"
     );
 }
@@ -96,7 +96,7 @@ async fn partitions_are_told_with_their_leaders() {
         ApiKey::Metadata,
         Verdict::Answer(kommit_protocol::error_code::ErrorCode::UnknownTopicOrPartition),
     );
-    let producer = stage.producer(&[("max.block.ms", "500")]);
+    let producer = stage.producer(&[("max.block.ms", "1000")]);
     let partitions = producer.partitions_for(TOPIC).await.expect("known");
     assert_eq!(partitions.len(), 3);
     for partition in partitions {

@@ -8,7 +8,7 @@ use kommit_broker::{BrokerConfig, Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 
-use crate::stage::{LONG, Stage, TOPIC};
+use crate::stage::{LONG, Stage, TOPIC, until};
 
 /// P-15: a record that no request can hold is refused at once, with both sizes.
 #[tokio::test]
@@ -56,14 +56,14 @@ async fn an_unknown_topic_times_out_with_its_name_and_cause() {
         ..BrokerConfig::default()
     })
     .await;
-    let producer = stage.producer(&[("max.block.ms", "300")]);
+    let producer = stage.producer(&[("max.block.ms", "1000")]);
     let record = Record::new("nobody-made-me").value("v");
     let error = producer.send(record).await.expect_err("no such topic");
     assert_eq!(error.kind(), &SendErrorKind::NotInMetadata);
     let text = error.to_string();
     for part in [
         "nobody-made-me",
-        "max.block.ms = 300",
+        "max.block.ms = 1000",
         "UNKNOWN_TOPIC_OR_PARTITION",
     ] {
         assert!(text.contains(part), "{part} is missing in: {text}");
@@ -149,12 +149,16 @@ async fn used_up_memory_gives_the_record_back_or_times_out() {
 #[tokio::test]
 async fn an_unanswered_record_expires_with_an_unknown_fate() {
     let stage = Stage::set().await;
-    let _rule = stage
+    let rule = stage
         .broker
         .rule(Rule::on(ApiKey::Produce, Verdict::DropResponse));
-    let keys = [("request.timeout.ms", "500"), ("delivery.timeout.ms", "1000")];
+    let keys = [("request.timeout.ms", "40000"), ("delivery.timeout.ms", "60000")];
     let producer = stage.producer(&keys);
     let delivery = producer.send(Record::new(TOPIC).value("v")).await.expect("room");
+    until("the record is sent", || rule.matches() == 1).await;
+    stage.pass(40_000, &producer.metrics()).await;
+    until("it is sent again", || rule.matches() == 2).await;
+    stage.pass(20_000, &producer.metrics()).await;
     let error = delivery.await.expect_err("nobody answered");
     assert!(
         matches!(error.kind(), SendErrorKind::DeliveryTimeout { records: 1, .. }),
@@ -173,14 +177,16 @@ async fn memory_comes_back_without_an_answer() {
         .rule(Rule::on(ApiKey::Produce, Verdict::DropResponse));
     let keys = [
         ("buffer.memory", "16384"),
-        ("request.timeout.ms", "500"),
-        ("delivery.timeout.ms", "1000"),
+        ("request.timeout.ms", "60000"),
+        ("delivery.timeout.ms", "60000"),
     ];
     let producer = stage.producer(&keys);
     let record = |partition| Record::new(TOPIC).partition(partition).value("v");
     let lost = producer.send(record(0)).await.expect("all the memory");
     let refused = producer.try_send(record(1)).expect_err("it is in use");
     assert!(matches!(refused, TrySendError::Full(_)), "{refused}");
+    until("the record is sent", || rule.matches() == 1).await;
+    stage.pass(60_000, &producer.metrics()).await;
     lost.await.expect_err("nobody answered");
     rule.remove();
     let delivery = producer.send(record(1)).await.expect("it is free again");

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use kommit::{Producer, ProducerConfig, Record, TopicPartition, TransactionalProducer};
+use kommit::{
+    Clock, Metrics, Producer, ProducerConfig, Record, SystemClock, TcpConnector, TopicPartition,
+    TransactionalProducer,
+};
 use kommit_broker::inspect::{BatchKind, LoggedBatch};
 use kommit_broker::{BrokerConfig, EmbeddedBroker, TransactionVersion};
 use kommit_protocol::api::{ApiKey, Request};
@@ -15,6 +20,7 @@ use kommit_protocol::frame;
 use kommit_protocol::messages::{
     CreatePartitionsRequest, CreatePartitionsRequestTopic, OffsetFetchRequest, OffsetFetchRequestTopic,
 };
+use kommit_protocol::time::Now;
 use kommit_protocol::units::PartitionId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -26,9 +32,26 @@ pub(crate) const LONG: Duration = Duration::from_secs(20);
 /// Both protocols of transactions.
 pub(crate) const VERSIONS: [TransactionVersion; 2] = [TransactionVersion::V1, TransactionVersion::V2];
 
-/// A broker and what has become of its topic.
+/// A broker, what has become of its topic, and the clock of its producers.
 pub(crate) struct Stage {
     pub(crate) broker: EmbeddedBroker,
+    clock: Arc<MovedClock>,
+}
+
+/// The system's clock, which a scene moves on: long time-outs pass when the scene wants it, and not because a machine is slow.
+struct MovedClock {
+    system: SystemClock,
+    moved_millis: AtomicU64,
+}
+
+impl Clock for MovedClock {
+    fn now(&self) -> Now {
+        let now = self.system.now();
+        Now {
+            instant: now.instant + Duration::from_millis(self.moved_millis.load(Ordering::Relaxed)),
+            ..now
+        }
+    }
 }
 
 impl Stage {
@@ -47,7 +70,17 @@ impl Stage {
     pub(crate) async fn of(config: BrokerConfig) -> Self {
         let broker = EmbeddedBroker::start(config).await.expect("a free port");
         broker.create_topic(TOPIC, 3).expect("a legal name");
-        Self { broker }
+        let clock = Arc::new(MovedClock {
+            system: SystemClock::start(),
+            moved_millis: AtomicU64::new(0),
+        });
+        Self { broker, clock }
+    }
+
+    /// Moves the producers' clock on, and lets the one with these metrics notice.
+    pub(crate) async fn pass(&self, millis: u64, metrics: &Metrics) {
+        self.clock.moved_millis.fetch_add(millis, Ordering::Relaxed);
+        metrics.snapshot().await.expect("it is open");
     }
 
     /// A configuration for this broker; the defaults of a scene come first, so that `keys` can replace them.
@@ -56,13 +89,16 @@ impl Stage {
     }
 
     pub(crate) fn producer(&self, keys: &[(&str, &str)]) -> Producer {
-        Producer::new(self.config(keys)).expect("no transactional id")
+        let connector = Arc::new(TcpConnector::default());
+        Producer::with_connector(self.config(keys), connector, self.clock.clone())
+            .expect("no transactional id")
     }
 
     pub(crate) async fn transactional(&self, id: &str, keys: &[(&str, &str)]) -> TransactionalProducer {
         let mut all = vec![("transactional.id", id)];
         all.extend_from_slice(keys);
-        TransactionalProducer::connect(self.config(&all))
+        let connector = Arc::new(TcpConnector::default());
+        TransactionalProducer::connect_with(self.config(&all), connector, self.clock.clone())
             .await
             .expect("the broker gives out an id")
     }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::stage::{LONG, TOPIC, config};
 
-const KEYS: [(&str, &str); 2] = [("max.block.ms", "500"), ("client.id", "lost")];
+const KEYS: [(&str, &str); 2] = [("max.block.ms", "1000"), ("client.id", "lost")];
 
 /// The texts of a send and of a connect towards `address`.
 async fn told(address: SocketAddr) -> [String; 2] {
@@ -50,7 +50,7 @@ async fn a_refused_connection_is_named() {
     for text in told(address).await {
         assert!(text.contains(&address.to_string()), "{text}");
         assert!(text.to_lowercase().contains("refused"), "{text}");
-        assert!(text.contains("max.block.ms = 500"), "{text}");
+        assert!(text.contains("max.block.ms = 1000"), "{text}");
     }
 }
 
@@ -91,7 +91,7 @@ async fn a_failed_connect_closes_its_connections() {
         stream.read_to_end(&mut heard).await.expect("an orderly end");
         heard
     });
-    let keys = [("max.block.ms", "500"), ("transactional.id", "t")];
+    let keys = [("max.block.ms", "1000"), ("transactional.id", "t")];
     let connected = TransactionalProducer::connect(config(&address.to_string(), &keys)).await;
     connected.expect_err("nobody answers");
     let heard = tokio::time::timeout(LONG, silent)
