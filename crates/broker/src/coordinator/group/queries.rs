@@ -1,5 +1,7 @@
 //! What can be seen of groups: DescribeGroups and ListGroups. Changes nothing.
 
+use std::collections::BTreeSet;
+
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribeGroupsResponseGroup, DescribeGroupsResponseMember,
@@ -27,8 +29,9 @@ impl GroupCoordinator {
         request: &DescribeGroupsRequest,
         call: &Call<'_>,
     ) -> DescribeGroupsResponse {
+        let mut described = BTreeSet::new();
         let groups = request.groups.iter().map(|id| {
-            let description = self.description(id, call);
+            let description = self.description(id, call, &mut described);
             let is_told = request.include_authorized_operations && description.error_code == ErrorCode::None;
             DescribeGroupsResponseGroup {
                 group_id: id.clone(),
@@ -42,7 +45,13 @@ impl GroupCoordinator {
         }
     }
 
-    fn description(&self, id: &str, call: &Call<'_>) -> DescribeGroupsResponseGroup {
+    /// A group that was described before is not described again: no request makes its answer larger than itself and all groups together.
+    fn description<'r>(
+        &self,
+        id: &'r str,
+        call: &Call<'_>,
+        described_before: &mut BTreeSet<&'r str>,
+    ) -> DescribeGroupsResponseGroup {
         let shard = call
             .cluster
             .coordinator_shard(CoordinatorKind::Group, id, call.node);
@@ -53,7 +62,11 @@ impl GroupCoordinator {
             };
         }
         match self.groups.get(id) {
-            Some(group) => described(group),
+            Some(group) if described_before.insert(id) => described(group),
+            Some(group) => DescribeGroupsResponseGroup {
+                group_state: group.phase.text().to_owned(),
+                ..Default::default()
+            },
             None => DescribeGroupsResponseGroup {
                 error_code: if call.version >= FIRST_WITH_NOT_FOUND {
                     ErrorCode::GroupIdNotFound

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::{
-    HeartbeatRequest, JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse, LeaveGroupRequest,
-    LeaveGroupRequestMember, OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-    SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse, TxnOffsetCommitRequest,
-    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+    DescribeGroupsRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
+    LeaveGroupRequest, LeaveGroupRequestMember, OffsetCommitRequest, OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic, SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse,
+    TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use kommit_protocol::units::NodeId;
 
@@ -383,4 +383,25 @@ fn a_live_group_checks_who_commits() {
         ErrorCode::RebalanceInProgress,
         "the leader owes the assignment"
     );
+}
+
+/// A group that is named a thousand times in one request is described once: the answer does not grow with its members.
+#[test]
+fn a_group_is_described_once() {
+    let (mut group, first) = Group::with_one_member();
+    let request = DescribeGroupsRequest {
+        groups: vec!["readers".to_owned(); 1000],
+        ..Default::default()
+    };
+    let call = group.world.cluster.call(5, group.world.now);
+    let described = group.world.coordinators.describe_groups(&request, &call).groups;
+    assert_eq!(described[0].members[0].member_id, first);
+    for again in &described[1..] {
+        assert_eq!(
+            (again.group_id.as_str(), again.group_state.as_str()),
+            ("readers", "Stable")
+        );
+        assert_eq!((again.members.len(), again.protocol_type.len()), (0, 0));
+    }
+    assert_eq!(described.len(), 1000);
 }
