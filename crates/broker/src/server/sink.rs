@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, channel};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{LENGTH_PREFIX, Shared};
 use crate::core::{BrokerAction, BrokerEvent, ConnectionId};
@@ -31,10 +31,13 @@ const MOST_LATE_ANSWERS: usize = 1024;
 pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, node: NodeId, delay: Duration) {
     let (connection, inbox) = shared.open(node);
     let (reader, writer) = stream.into_split();
+    let idle_limit = shared.lock().core.config().limits.connection_idle;
     let sink = Sink {
         shared: Arc::clone(&shared),
         connection,
         inbox,
+        unfinished: 0,
+        idle_limit,
     };
     let served = if delay.is_zero() {
         sink.answer_at_once(reader, writer).await
@@ -51,6 +54,9 @@ struct Sink {
     shared: Arc<Shared>,
     connection: ConnectionId,
     inbox: UnboundedReceiver<BrokerAction>,
+    /// Requests that the core is not done with.
+    unfinished: usize,
+    idle_limit: Duration,
 }
 
 /// The answers of a step, and whether the connection goes on behind them.
@@ -99,13 +105,17 @@ impl Sink {
         let mut next = frames.next()?;
         if next.is_none() {
             tokio::select! {
-                more = frames.read() => {
-                    if more? == 0 {
-                        return Ok(Step::Break(answers));
+                more = timeout(self.idle_limit, frames.read()) => match more {
+                    Err(_idle) if self.unfinished > 0 => {}
+                    Err(_idle) => return Ok(Step::Break(answers)),
+                    Ok(more) => {
+                        if more? == 0 {
+                            return Ok(Step::Break(answers));
+                        }
                     }
-                }
+                },
                 Some(action) = self.inbox.recv() => {
-                    if append(action, &mut answers) == Goes::Ends {
+                    if self.append(action, &mut answers) == Goes::Ends {
                         return Ok(Step::Break(answers));
                     }
                 }
@@ -117,9 +127,10 @@ impl Sink {
                 connection: self.connection,
                 frame,
             };
+            self.unfinished += 1;
             self.shared.event_and_turn(event);
             while let Ok(action) = self.inbox.try_recv() {
-                if append(action, &mut answers) == Goes::Ends {
+                if self.append(action, &mut answers) == Goes::Ends {
                     return Ok(Step::Break(answers));
                 }
             }
@@ -132,6 +143,16 @@ impl Sink {
         Ok(Step::Continue(answers))
     }
 
+    /// Adds an answer's bytes.
+    fn append(&mut self, action: BrokerAction, answers: &mut Vec<u8>) -> Goes {
+        match action {
+            BrokerAction::Send { frame, .. } => answers.extend_from_slice(&frame),
+            BrokerAction::Finished { .. } => self.unfinished = self.unfinished.saturating_sub(1),
+            BrokerAction::Close { .. } => return Goes::Ends,
+        }
+        Goes::On
+    }
+
     fn max_frame(&self) -> usize {
         self.shared.lock().core.config().max_frame_bytes
     }
@@ -142,16 +163,6 @@ impl Sink {
 enum Goes {
     On,
     Ends,
-}
-
-/// Adds an answer's bytes.
-fn append(action: BrokerAction, answers: &mut Vec<u8>) -> Goes {
-    match action {
-        BrokerAction::Send { frame, .. } => answers.extend_from_slice(&frame),
-        BrokerAction::Finished { .. } => {}
-        BrokerAction::Close { .. } => return Goes::Ends,
-    }
-    Goes::On
 }
 
 async fn write_when_due(mut writer: OwnedWriteHalf, mut due: Receiver<(Instant, Vec<u8>)>) -> io::Result<()> {

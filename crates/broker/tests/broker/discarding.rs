@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use kommit_broker::{BrokerConfig, EmbeddedBroker, Storage};
+use kommit_broker::{BrokerConfig, EmbeddedBroker, Rule, Storage, Verdict};
+use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::frame;
 use kommit_protocol::messages::*;
@@ -81,6 +82,31 @@ async fn late_answers_do_not_hold_up_the_requests_behind() {
     tokio::time::timeout(delay * 10, read_answers(&mut stream, 20))
         .await
         .expect("answers are late together");
+}
+
+/// Both ways of answering close a connection that asks for nothing, and not one that waits for its answer.
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let idle = Duration::from_millis(50);
+    for answer_delay in [Duration::ZERO, idle / 5] {
+        let mut config = discarding(answer_delay);
+        config.limits.connection_idle = idle;
+        let broker = EmbeddedBroker::start(config).await.expect("free ports");
+        let connect = || TcpStream::connect(broker.addresses()[0]);
+        let mut silent = connect().await.expect("it listens");
+        assert_eq!(silent.read(&mut [0]).await.expect("closed in order"), 0);
+
+        let rule = broker.rule(Rule::on(ApiKey::Metadata, Verdict::Hold));
+        let mut waiting = connect().await.expect("it listens");
+        let request = frame::encode_request(&MetadataRequest::default(), 9, 0, None);
+        waiting.write_all(&request).await.expect("it is read");
+        // Real time, so that the limit passes several times.
+        let heard = tokio::time::timeout(6 * idle, waiting.read(&mut [0])).await;
+        assert!(heard.is_err());
+        drop(rule);
+        read_answers(&mut waiting, 1).await;
+        assert_eq!(waiting.read(&mut [0]).await.expect("closed in order"), 0);
+    }
 }
 
 async fn read_answers(stream: &mut TcpStream, count: i32) {
