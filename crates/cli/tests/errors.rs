@@ -67,8 +67,11 @@ fn a_broker_that_is_not_there_is_named() {
 fn a_port_where_something_else_listens_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    // Accepts one connection and closes it, as many servers do that do not understand a request.
-    let server = std::thread::spawn(move || drop(listener.accept()));
+    // Reads a request and closes the connection, as many servers do that do not understand one. A close before the request is read would reset it.
+    let server = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let _length = connection.read(&mut [0; 1024]).unwrap();
+    });
     expect(
         &load_from(&address),
         1,
