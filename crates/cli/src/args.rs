@@ -172,6 +172,12 @@ pub(crate) struct PerfArguments {
     /// Bytes in the value of a record
     #[arg(long, value_name = "BYTES", default_value_t = 100)]
     pub(crate) size: u32,
+    /// Give the records keys: so many different ones of 16 bytes, in turn; 0 for records without a key
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) keys: u32,
+    /// Tasks that share the producer and the records (mode throughput)
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) tasks: NonZeroU32,
     /// Records in a transaction (mode txn)
     #[arg(long, value_name = "N", default_value = "100")]
     pub(crate) txn_size: NonZeroU32,

@@ -245,3 +245,39 @@ fn each_mode_of_perf_acknowledges_every_record_and_prints_one_line() {
         assert!(report[percentile].as_u64().unwrap() > 0, "{report}");
     }
 }
+
+#[test]
+fn tasks_of_perf_share_its_records_and_keys() {
+    let stage = Stage::set();
+    let output = kommit(&[
+        "perf",
+        "--topic",
+        "p",
+        "--partitions",
+        "3",
+        "--records",
+        "1000",
+        "--size",
+        "1",
+    ])
+    .args([
+        "--tasks",
+        "3",
+        "--keys",
+        "1000",
+        "--bootstrap-servers",
+        &stage.servers(),
+    ])
+    .output()
+    .unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(json(&output)["acked"], 1000);
+    let output = kommit(&["read", "p", "--json", "--bootstrap-servers", &stage.servers()])
+        .output()
+        .unwrap();
+    let read = String::from_utf8_lossy(&output.stdout);
+    for number in 0..1000 {
+        let key = format!("\"{number:016}\"");
+        assert_eq!(read.matches(&key).count(), 1, "{key}");
+    }
+}

@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::pace::Pace;
-use super::{DEFAULT_LATENCY_RATE, Seen, Workload};
+use super::workload::Workload;
+use super::{DEFAULT_LATENCY_RATE, Seen, broken};
 use crate::clock::{self, Instant};
 use crate::failure::Failure;
 
@@ -21,54 +22,36 @@ const LANE: usize = 65_536;
 type Awaited = (Instant, Delivery);
 
 /// Sends all records at the rate and awaits all deliveries.
-pub(super) async fn measure(producer: Producer, workload: &Workload) -> Result<(Seen, Producer), Failure> {
+pub(super) async fn measure(producer: &Arc<Producer>, workload: &Arc<Workload>) -> Result<Seen, Failure> {
     let (lanes, tasks) = lanes(workload.topic.partitions.len());
-    let producer = Arc::new(producer);
-    let plan = Plan {
-        topic: workload.topic.name.clone(),
-        payload: workload.payload.clone(),
-        records: workload.records,
-        pace: Pace::of(workload.rate.unwrap_or(DEFAULT_LATENCY_RATE)),
-    };
-    let (sender, handle) = (Arc::clone(&producer), Handle::current());
-    let sending = tokio::task::spawn_blocking(move || plan.send(&sender, &lanes, &handle));
+    let (sender, plan, runtime) = (Arc::clone(producer), Arc::clone(workload), Handle::current());
+    let sending = tokio::task::spawn_blocking(move || send(&sender, &plan, &lanes, &runtime));
     let mut seen = sending.await.map_err(broken)?;
     for task in tasks {
         seen.join(task.await.map_err(broken)?);
     }
-    let producer =
-        Arc::into_inner(producer).ok_or_else(|| broken("the sending thread still holds the producer"))?;
-    Ok((seen, producer))
+    Ok(seen)
 }
 
-/// What the sending thread needs, owned.
-struct Plan {
-    topic: String,
-    payload: Vec<u8>,
-    records: u64,
-    pace: Pace,
-}
-
-impl Plan {
-    fn send(&self, producer: &Producer, lanes: &[mpsc::Sender<Awaited>], runtime: &Handle) -> Seen {
-        let mut seen = Seen::nothing();
-        let record = Record::new(&self.topic).value(&self.payload);
-        let started = clock::now();
-        for index in 0..self.records {
-            let intended = started + self.pace.due(index);
-            wait_until(intended);
-            match runtime.block_on(producer.send(record)) {
-                Ok(delivery) => {
-                    let lane = usize::try_from(delivery.topic_partition().partition.0).unwrap_or_default()
-                        % lanes.len();
-                    // A lane is open until this thread lets go of it.
-                    let _ = lanes[lane].blocking_send((intended, delivery));
-                }
-                Err(error) => seen.fail(1, &error),
+fn send(producer: &Producer, workload: &Workload, lanes: &[mpsc::Sender<Awaited>], runtime: &Handle) -> Seen {
+    let mut seen = Seen::nothing();
+    let pace = Pace::of(workload.rate.unwrap_or(DEFAULT_LATENCY_RATE));
+    let record = Record::new(&workload.topic.name);
+    let started = clock::now();
+    for index in 0..workload.records {
+        let intended = started + pace.due(index);
+        wait_until(intended);
+        match runtime.block_on(producer.send(workload.fill(record, index))) {
+            Ok(delivery) => {
+                let lane =
+                    usize::try_from(delivery.topic_partition().partition.0).unwrap_or_default() % lanes.len();
+                // A lane is open until this thread lets go of it.
+                let _ = lanes[lane].blocking_send((intended, delivery));
             }
+            Err(error) => seen.fail(1, &error),
         }
-        seen
     }
+    seen
 }
 
 fn wait_until(time: Instant) {
@@ -101,17 +84,4 @@ async fn await_all(mut lane: mpsc::Receiver<Awaited>) -> Seen {
         }
     }
     seen
-}
-
-impl Seen {
-    fn join(&mut self, other: Seen) {
-        self.acked += other.acked;
-        self.failed += other.failed;
-        self.first_failure = self.first_failure.take().or(other.first_failure);
-        self.times.join(&other.times);
-    }
-}
-
-fn broken(reason: impl std::fmt::Display) -> Failure {
-    Failure::failed(format!("the measurement broke off: {reason}"), "please report it")
 }

@@ -10,36 +10,26 @@ mod report;
 mod throughput;
 mod txn;
 mod usage;
+mod workload;
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kommit::{Producer, Record};
 
 use self::histogram::Histogram;
 use self::report::Report;
+use self::workload::Workload;
 use crate::args::{PerfArguments, PerfMode};
 use crate::clock::{self, Instant};
-use crate::cluster::{Cluster, Topic};
+use crate::cluster::Cluster;
 use crate::failure::{Failure, output_failed};
 use crate::producing::{self, told};
 use crate::properties::Properties;
 
 const DEFAULT_LATENCY_RATE: u64 = 10_000;
 const CLOSE_LIMIT: Duration = Duration::from_secs(30);
-
-/// What is sent where, and how much of it.
-pub(crate) struct Workload {
-    topic: Topic,
-    payload: Vec<u8>,
-    records: u64,
-    /// Records per second; none for no limit.
-    rate: Option<u64>,
-    /// Records in a transaction.
-    txn_size: u64,
-    /// `buffer.memory`, which bounds what can be unacknowledged at once.
-    buffer_memory: u64,
-}
 
 /// What a driver has seen.
 pub(crate) struct Seen {
@@ -81,6 +71,13 @@ impl Seen {
         self.failed += records;
         self.first_failure.get_or_insert_with(|| reason.to_string());
     }
+
+    fn join(&mut self, other: Self) {
+        self.acked += other.acked;
+        self.failed += other.failed;
+        self.first_failure = self.first_failure.take().or(other.first_failure);
+        self.times.join(&other.times);
+    }
 }
 
 /// Measures, and prints one JSON object on one line.
@@ -92,20 +89,23 @@ pub(crate) async fn run(arguments: PerfArguments) -> Result<(), Failure> {
         .ensure_topic(&arguments.topic, arguments.partitions)
         .await?;
     drop(cluster);
-    let workload = workload(&arguments, &properties, topic);
+    let workload = Arc::new(Workload::of(&arguments, &properties, topic));
     let (baseline, seen) = if arguments.mode == PerfMode::Txn {
         txn::measure(config, &workload).await?
     } else {
         let producer = Producer::new(config).map_err(|error| told("starting the producer", &error))?;
         warm_up(&producer, &workload).await?;
+        let producer = Arc::new(producer);
         let baseline = Baseline::now();
-        let (seen, producer) = match arguments.mode {
-            PerfMode::Latency => latency::measure(producer, &workload).await?,
-            PerfMode::Throughput | PerfMode::Txn => throughput::measure(producer, &workload).await?,
+        let seen = match arguments.mode {
+            PerfMode::Latency => latency::measure(&producer, &workload).await?,
+            PerfMode::Throughput | PerfMode::Txn => throughput::measure(&producer, &workload).await?,
         };
         let report = Report::of(arguments.mode, &workload, &baseline, &seen);
-        // Every delivery has its outcome: a close can report nothing more.
-        let _ = producer.close(CLOSE_LIMIT).await;
+        if let Some(producer) = Arc::into_inner(producer) {
+            // Every delivery has its outcome: a close can report nothing more.
+            let _ = producer.close(CLOSE_LIMIT).await;
+        }
         return finish(&report, &seen);
     };
     finish(&Report::of(arguments.mode, &workload, &baseline, &seen), &seen)
@@ -145,36 +145,6 @@ fn properties(arguments: &PerfArguments) -> Result<Properties, Failure> {
     Ok(properties)
 }
 
-fn workload(arguments: &PerfArguments, properties: &Properties, topic: Topic) -> Workload {
-    let default_rate = if arguments.mode == PerfMode::Latency {
-        DEFAULT_LATENCY_RATE
-    } else {
-        0
-    };
-    Workload {
-        topic,
-        payload: payload(arguments.size),
-        records: arguments.records,
-        rate: Some(arguments.rate.unwrap_or(default_rate)).filter(|rate| *rate > 0),
-        txn_size: u64::from(arguments.txn_size.get()),
-        buffer_memory: properties.number("buffer.memory", 32 * 1024 * 1024),
-    }
-}
-
-/// Letters in no order, as Kafka's own tool sends: they compress, but not to nothing. The same for every run.
-fn payload(size: u32) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let letters = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        b'A' + (state % 26) as u8
-    });
-    letters
-        .take(usize::try_from(size).unwrap_or(usize::MAX))
-        .collect()
-}
-
 /// One record per partition, so that every leader is connected.
 async fn warm_up(producer: &Producer, workload: &Workload) -> Result<(), Failure> {
     let failed = |error: kommit::SendError| told("sending the first record", &error);
@@ -191,14 +161,6 @@ async fn warm_up(producer: &Producer, workload: &Workload) -> Result<(), Failure
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_payload_is_letters_and_always_the_same() {
-        assert_eq!(payload(100), payload(100));
-        assert!(payload(1000).iter().all(u8::is_ascii_uppercase));
-        assert!(payload(0).is_empty());
-    }
+fn broken(reason: impl std::fmt::Display) -> Failure {
+    Failure::failed(format!("the measurement broke off: {reason}"), "please report it")
 }

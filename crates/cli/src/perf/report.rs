@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Baseline, Seen, Workload, usage};
+use super::workload::Workload;
+use super::{Baseline, Seen, usage};
 use crate::args::PerfMode;
 use crate::clock;
 
@@ -120,7 +121,9 @@ mod tests {
                 partitions: Vec::new(),
             },
             payload: vec![b'x'; 100],
+            keys: Vec::new(),
             records: 10,
+            tasks: 1,
             rate: None,
             txn_size: 1,
             buffer_memory: 1024,

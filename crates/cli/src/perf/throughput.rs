@@ -1,11 +1,13 @@
-//! As many records as possible from one task: send, and reap what is acknowledged while the producer works.
+//! As many records as possible from one task or several: send, and reap what is acknowledged while the producer works.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use kommit::{Delivery, Producer, Record};
 
 use super::pace::Pace;
-use super::{Seen, Workload};
+use super::workload::Workload;
+use super::{Seen, broken};
 use crate::clock::{self, Instant};
 use crate::failure::Failure;
 use crate::producing::told;
@@ -14,30 +16,45 @@ use crate::producing::told;
 const REAP_EVERY: u64 = 256;
 /// One in so many records is timed: reading the clock for each would be a part of what is measured.
 const TIMED_EVERY: u64 = 1024;
-/// Bounds the window when records are empty.
-const MAX_WINDOW: u64 = 1 << 20;
+/// Deliveries that all tasks together keep at most: 4 MiB, whatever the size of a record.
+const MAX_WINDOW: u64 = 1 << 17;
 
-/// Sends all records and awaits all deliveries.
-pub(super) async fn measure(producer: Producer, workload: &Workload) -> Result<(Seen, Producer), Failure> {
-    let mut window = Window::of(workload);
+/// Sends all records and awaits all deliveries. This task is the first of those that share them.
+pub(super) async fn measure(producer: &Arc<Producer>, workload: &Arc<Workload>) -> Result<Seen, Failure> {
+    let share = |task| send_share(Arc::clone(producer), Arc::clone(workload), task);
+    let others: Vec<_> = (1..workload.tasks)
+        .map(|task| tokio::spawn(share(task)))
+        .collect();
+    let mut seen = share(0).await?;
+    for task in others {
+        seen.join(task.await.map_err(broken)??);
+    }
+    Ok(seen)
+}
+
+/// The records of one task: each task has the next one in turn.
+async fn send_share(producer: Arc<Producer>, workload: Arc<Workload>, task: u32) -> Result<Seen, Failure> {
+    let mut window = Window::of(&workload);
     let topic = producer.topic(&workload.topic.name).await;
     let topic = topic.map_err(|error| told("looking for the topic", &error))?;
-    let record = Record::to(&topic).value(&workload.payload);
+    let record = Record::to(&topic);
     let started = clock::now();
-    for index in 0..workload.records {
+    let mut index = u64::from(task);
+    while index < workload.records {
         if let Some(rate) = workload.rate {
             // A timer's millisecond does not matter here: the pace is kept on average.
             tokio::time::sleep_until(started + Pace::of(rate).due(index)).await;
         }
         window.time_next();
-        match producer.send(record).await {
+        match producer.send(workload.fill(record, index)).await {
             Ok(delivery) => window.push(delivery).await,
             Err(error) if error.is_fatal() => return Err(told("sending", &error)),
             Err(error) => window.refused(&error),
         }
+        index += u64::from(workload.tasks);
     }
     window.drain().await;
-    Ok((window.seen, producer))
+    Ok(window.seen)
 }
 
 /// The deliveries that are awaited, in the order of sending.
@@ -54,11 +71,12 @@ struct Window {
 
 impl Window {
     fn of(workload: &Workload) -> Self {
-        // What can be unacknowledged is bounded by the buffer memory: the window never makes the producer wait.
-        let fitting = workload.buffer_memory / workload.payload.len().max(1) as u64 + REAP_EVERY;
-        let capacity = usize::try_from(fitting.min(MAX_WINDOW)).expect("at most 2^20");
+        // What can be unacknowledged is bounded by the buffer memory too, where records are large.
+        let fitting = workload.buffer_memory / workload.payload.len().max(1) as u64;
+        let share = fitting.min(MAX_WINDOW) / u64::from(workload.tasks) + REAP_EVERY;
+        let capacity = usize::try_from(share).expect("little more than 2^17");
         Self {
-            deliveries: VecDeque::new(),
+            deliveries: VecDeque::with_capacity(capacity),
             capacity,
             first: 0,
             pushed: 0,

@@ -2,7 +2,8 @@
 
 use kommit::{CommitError, ProducerConfig, Record, TransactionalProducer};
 
-use super::{Baseline, CLOSE_LIMIT, Seen, Workload};
+use super::workload::Workload;
+use super::{Baseline, CLOSE_LIMIT, Seen};
 use crate::clock;
 use crate::failure::Failure;
 use crate::producing::{aborted, told};
@@ -14,25 +15,20 @@ pub(super) async fn measure(
 ) -> Result<(Baseline, Seen), Failure> {
     let producer = TransactionalProducer::connect(config).await;
     let mut producer = producer.map_err(|error| told("obtaining a producer id", &error))?;
-    let record = Record::new(&workload.topic.name).value(&workload.payload);
-    let first = workload
-        .topic
-        .partitions
-        .iter()
-        .map(|(partition, _)| record.partition(partition.0));
+    let topic = producer.topic(&workload.topic.name).await;
+    let topic = topic.map_err(|error| told("looking for the topic", &error))?;
+    let record = Record::to(&topic);
+    let partitions = workload.topic.partitions.iter();
+    let first = partitions.map(|(partition, _)| workload.fill(record, 0).partition(partition.0));
     transact(&mut producer, first, &mut Seen::nothing()).await?;
     let baseline = Baseline::now();
     let mut seen = Seen::nothing();
-    let mut left = workload.records;
-    while left > 0 {
-        let count = left.min(workload.txn_size);
-        transact(
-            &mut producer,
-            std::iter::repeat_n(record, usize::try_from(count).unwrap_or(usize::MAX)),
-            &mut seen,
-        )
-        .await?;
-        left -= count;
+    let mut next = 0;
+    while next < workload.records {
+        let end = workload.records.min(next + workload.txn_size);
+        let records = (next..end).map(|index| workload.fill(record, index));
+        transact(&mut producer, records, &mut seen).await?;
+        next = end;
     }
     // Every transaction has its outcome: a close can report nothing more.
     let _ = producer.close(CLOSE_LIMIT).await;
@@ -42,25 +38,21 @@ pub(super) async fn measure(
 /// One transaction. A commit that succeeds has awaited every delivery.
 async fn transact<'r>(
     producer: &mut TransactionalProducer,
-    records: impl ExactSizeIterator<Item = Record<'r>>,
+    records: impl Iterator<Item = Record<'r>>,
     seen: &mut Seen,
 ) -> Result<(), Failure> {
-    let count = records.len() as u64;
     let begun = clock::now();
     let transaction = producer
         .begin()
         .await
         .map_err(|error| told("beginning a transaction", &error))?;
-    let mut refusal = None;
+    let mut count = 0;
     for record in records {
+        count += 1;
         if let Err(error) = transaction.send(record).await {
-            refusal = Some(error);
-            break;
+            seen.fail(count, &error);
+            return aborted(transaction.abort().await);
         }
-    }
-    if let Some(error) = refusal {
-        seen.fail(count, &error);
-        return aborted(transaction.abort().await);
     }
     match transaction.commit().await {
         Ok(()) => {
