@@ -116,6 +116,7 @@ async fn round_trip<R: Request>(
 /// Batches full of one and the same record, each for the next partition.
 struct Batches {
     payload: Vec<u8>,
+    keys: Vec<String>,
     batch_size: usize,
     identity: Identity,
     sequences: Vec<Sequence>,
@@ -129,6 +130,7 @@ impl Batches {
         let batch_size = options.number("batch-size", 16_384) as usize;
         Self {
             payload: options.payload(),
+            keys: options.keys(),
             batch_size,
             identity,
             sequences: vec![Sequence::ZERO; options.number("partitions", 1) as usize],
@@ -144,13 +146,16 @@ impl Batches {
         let mut page = std::mem::take(&mut self.page);
         page.clear();
         page.resize(HEADER_LEN, 0);
-        let room = self.batch_size - record_upper_bound(None, Some(&self.payload), &[]).min(self.batch_size);
+        let longest = self.keys.first().map(String::as_bytes);
+        let room =
+            self.batch_size - record_upper_bound(longest, Some(&self.payload), &[]).min(self.batch_size);
+        let mut keys = self.keys.iter().map(String::as_bytes).cycle();
         let mut count = 0;
         while count < limit && (page.len() <= room || count == 0) {
             let record = RecordFields {
                 offset_delta: count as i32,
                 timestamp_delta: 0,
-                key: None,
+                key: keys.next(),
                 value: Some(&self.payload),
                 headers: &[],
             };

@@ -38,6 +38,23 @@ impl Options {
             .map_or(default, |text| text.parse().expect("a number"))
     }
 
+    /// Keys of 16 bytes, which records have in turn; none for records without a key.
+    pub fn keys(&self) -> Vec<String> {
+        let keys = self.number("keys", 0);
+        (0..keys).map(|number| format!("{number:016}")).collect()
+    }
+
+    /// The numbers of the records that one of the sending tasks has: each task has the next one in turn.
+    pub fn share(&self, task: u64) -> impl Iterator<Item = u64> + use<> {
+        let tasks = usize::try_from(self.tasks()).expect("a number of tasks");
+        (task..self.number("records", 1_000_000)).step_by(tasks)
+    }
+
+    /// How many tasks share the producer and the records.
+    pub fn tasks(&self) -> u64 {
+        self.number("tasks", 1).max(1)
+    }
+
     /// The value of every record: letters in no order, as `kommit perf` sends.
     pub fn payload(&self) -> Vec<u8> {
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
@@ -84,6 +101,13 @@ impl Measurement {
     /// When it began.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Adds what another task has counted.
+    pub fn join(&mut self, other: &Self) {
+        self.acked += other.acked;
+        self.failed += other.failed;
+        self.times.extend(&other.times);
     }
 
     /// Counts something that took from `begun` until now.

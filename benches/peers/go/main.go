@@ -24,6 +24,8 @@ var (
 	mode        = flag.String("mode", "throughput", "")
 	records     = flag.Int("records", 1_000_000, "")
 	size        = flag.Int("size", 100, "")
+	keyCount    = flag.Int("keys", 0, "")
+	tasks       = flag.Int("tasks", 1, "")
 	txnSize     = flag.Int("txn-size", 100, "")
 	lingerMs    = flag.Int("linger-ms", 5, "")
 	batchSize   = flag.Int("batch-size", 16384, "")
@@ -54,7 +56,16 @@ func payload() []byte {
 	return letters
 }
 
-// Idempotent and acks=all are the defaults; buffers as large as `kommit perf`'s.
+// Keys of 16 bytes, which records have in turn.
+func keys() [][]byte {
+	made := make([][]byte, *keyCount)
+	for i := range made {
+		made[i] = fmt.Appendf(nil, "%016d", i)
+	}
+	return made
+}
+
+// Idempotent and acks=all are the defaults. The partitioner is the default one, except that it stays as long as the others do: for a batch.
 func client() *kgo.Client {
 	codec := kgo.NoCompression()
 	switch *compression {
@@ -68,7 +79,9 @@ func client() *kgo.Client {
 		kgo.ProducerLinger(time.Duration(*lingerMs) * time.Millisecond),
 		kgo.ProducerBatchMaxBytes(int32(*batchSize)),
 		kgo.ProducerBatchCompression(codec),
+		kgo.RecordPartitioner(kgo.UniformBytesPartitioner(*batchSize, true, true, nil)),
 		kgo.MaxBufferedRecords(300_000),
+		kgo.MaxBufferedBytes(32<<20),
 	}
 	if *mode == "txn" {
 		options = append(options, kgo.TransactionalID(*txnID))
@@ -137,8 +150,20 @@ func main() {
 	if *mode == "latency" && *rate == 0 {
 		*rate = 10_000
 	}
-	m := begin()
-	for i := range *records {
+	m, known := begin(), keys()
+	var sending sync.WaitGroup
+	for task := range *tasks {
+		sending.Go(func() { m.sendShare(c, task, known, value) })
+	}
+	sending.Wait()
+	check(c.Flush(ctx))
+	m.report()
+}
+
+// The records of one goroutine: each has the next one in turn.
+func (m *measurement) sendShare(c *kgo.Client, task int, known [][]byte, value []byte) {
+	ctx := context.Background()
+	for i := task; i < *records; i += *tasks {
 		var sent time.Time
 		timed := *rate > 0 || i%timedEvery == 0
 		if *rate > 0 {
@@ -149,7 +174,11 @@ func main() {
 		} else if timed {
 			sent = time.Now()
 		}
-		c.Produce(ctx, &kgo.Record{Topic: *topic, Value: value}, func(_ *kgo.Record, err error) {
+		record := &kgo.Record{Topic: *topic, Value: value}
+		if len(known) > 0 {
+			record.Key = known[i%len(known)]
+		}
+		c.Produce(ctx, record, func(_ *kgo.Record, err error) {
 			if err != nil {
 				m.failed.Add(1)
 			} else {
@@ -160,8 +189,6 @@ func main() {
 			}
 		})
 	}
-	check(c.Flush(ctx))
-	m.report()
 }
 
 func transactions(c *kgo.Client, ctx context.Context, value []byte) {

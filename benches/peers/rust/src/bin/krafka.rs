@@ -1,11 +1,12 @@
 //! The crate krafka: `enqueue`, and the handles awaited in order.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kommit_benches::measurement::{Measurement, Options, due};
-use krafka::producer::{Acks, DeliveryHandle};
+use krafka::producer::{Acks, DeliveryHandle, Producer};
 use krafka::{Compression, Kafka, Record};
 
 /// One in so many records is timed, as in `kommit perf`.
@@ -38,17 +39,37 @@ async fn main() {
         let producer = builder.build_transactional(id).await.expect("an identity");
         return transactions(&options, &producer).await;
     }
-    let producer = builder.build().await.expect("a producer");
+    let producer = Arc::new(builder.build().await.expect("a producer"));
     let (topic, payload) = (options.text("topic", ""), Bytes::from(options.payload()));
+    let mut first = Vec::new();
     for partition in 0..options.number("partitions", 1) as i32 {
         let record = Record::new(topic.clone(), payload.clone()).partition(partition);
-        producer.send(record).await.expect("the first record");
+        first.push(producer.enqueue(record).await.expect("room"));
     }
+    for delivery in first {
+        let _written = delivery.await.expect("the first record");
+    }
+    let options = Arc::new(options);
+    let mut measurement = Measurement::begin();
+    let share = |task| send_share(Arc::clone(&producer), Arc::clone(&options), task);
+    let others: Vec<_> = (1..options.tasks())
+        .map(|task| tokio::spawn(share(task)))
+        .collect();
+    measurement.join(&share(0).await);
+    for task in others {
+        measurement.join(&task.await.expect("a task that ends"));
+    }
+    measurement.report("krafka", &options);
+}
+
+async fn send_share(producer: Arc<Producer>, options: Arc<Options>, task: u64) -> Measurement {
+    let (topic, payload) = (options.text("topic", ""), Bytes::from(options.payload()));
+    let keys: Vec<Bytes> = options.keys().into_iter().map(Bytes::from).collect();
     let is_latency = options.text("mode", "throughput") == "latency";
     let rate = options.number("rate", if is_latency { 10_000 } else { 0 });
     let mut measurement = Measurement::begin();
     let mut window: VecDeque<(Option<Instant>, DeliveryHandle)> = VecDeque::new();
-    for index in 0..options.number("records", 1_000_000) {
+    for index in options.share(task) {
         let mut sent = (index % TIMED_EVERY == 0).then(Instant::now);
         if rate > 0 {
             let due = due(measurement.started(), rate, index);
@@ -68,7 +89,10 @@ async fn main() {
             }
             sent = Some(due);
         }
-        let record = Record::new(topic.clone(), payload.clone());
+        let mut record = Record::new(topic.clone(), payload.clone());
+        if !keys.is_empty() {
+            record = record.key(keys[index as usize % keys.len()].clone());
+        }
         window.push_back((sent, producer.enqueue(record).await.expect("room")));
         if window.len() >= 300_000 {
             reap(&mut window, &mut measurement).await;
@@ -77,7 +101,7 @@ async fn main() {
     while !window.is_empty() {
         reap(&mut window, &mut measurement).await;
     }
-    measurement.report("krafka", &options);
+    measurement
 }
 
 async fn reap(window: &mut VecDeque<(Option<Instant>, DeliveryHandle)>, measurement: &mut Measurement) {

@@ -25,13 +25,14 @@ fn main() {
         &*options.text("api", "threaded"),
     ) {
         ("txn", _) => transactions(&options),
-        ("latency", _) => threaded(&options, options.number("rate", 10_000), 1),
-        (_, "future") => future(&options),
-        _ => threaded(&options, options.number("rate", 0), TIMED_EVERY),
+        ("latency", _) => threaded(&options, options.number("rate", 10_000)),
+        (_, "future") => future(options),
+        _ => threaded(&options, options.number("rate", 0)),
     }
 }
 
-/// Idempotent, acks=all, five requests in flight; queue limits far away, so that nothing but `buffer.memory`'s counterpart bounds it.
+/// Idempotent, acks=all, five requests in flight; nothing but the counterpart of `buffer.memory` bounds it. The partitioner is Java's, for records with a
+/// key; for those without, sticky as long as batches linger.
 fn config(options: &Options) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
@@ -46,7 +47,8 @@ fn config(options: &Options) -> ClientConfig {
         .set("batch.num.messages", "1000000")
         .set("compression.type", options.text("compression", "none"))
         .set("queue.buffering.max.messages", "1000000")
-        .set("queue.buffering.max.kbytes", "131072")
+        .set("queue.buffering.max.kbytes", "32768")
+        .set("partitioner", "murmur2_random")
         .set("sticky.partitioning.linger.ms", options.text("linger-ms", "5"));
     config
 }
@@ -86,7 +88,7 @@ impl ProducerContext for Counting {
     }
 }
 
-fn threaded(options: &Options, rate: u64, timed_every: u64) {
+fn threaded(options: &Options, rate: u64) {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let origin = Instant::now();
     let context = Counting {
@@ -95,7 +97,7 @@ fn threaded(options: &Options, rate: u64, timed_every: u64) {
     };
     let producer: ThreadedProducer<Counting> =
         config(options).create_with_context(context).expect("a producer");
-    let (topic, payload) = (options.text("topic", ""), options.payload());
+    let (topic, payload, keys) = (options.text("topic", ""), options.payload(), options.keys());
     for partition in 0..options.number("partitions", 1) as i32 {
         let record = BaseRecord::<(), _, usize>::with_opaque_to(&topic, 0)
             .payload(&payload)
@@ -108,22 +110,32 @@ fn threaded(options: &Options, rate: u64, timed_every: u64) {
     producer.flush(PATIENCE).expect("the first records");
     *seen.lock().expect("not poisoned") = Seen::default();
     let mut measurement = Measurement::begin();
-    for index in 0..options.number("records", 1_000_000) {
-        let mut sent = 0;
-        if rate > 0 {
-            let due = due(measurement.started(), rate, index);
-            wait_until(due);
-            sent = (due - origin).as_nanos() as usize;
-        } else if index % timed_every == 0 {
-            sent = origin.elapsed().as_nanos() as usize;
+    let started = measurement.started();
+    let send_share = |task| {
+        for index in options.share(task) {
+            let mut sent = 0;
+            if rate > 0 {
+                let due = due(started, rate, index);
+                wait_until(due);
+                sent = (due - origin).as_nanos() as usize;
+            } else if index % TIMED_EVERY == 0 {
+                sent = origin.elapsed().as_nanos() as usize;
+            }
+            let mut record = BaseRecord::with_opaque_to(&topic, sent).payload(&payload);
+            if !keys.is_empty() {
+                record = record.key(&keys[index as usize % keys.len()]);
+            }
+            while let Err((error, back)) = producer.send(record) {
+                assert!(is_full(&error), "{error}");
+                record = back;
+                std::thread::park_timeout(Duration::from_micros(100));
+            }
         }
-        let mut record = BaseRecord::<(), _, usize>::with_opaque_to(&topic, sent).payload(&payload);
-        while let Err((error, back)) = producer.send(record) {
-            assert!(is_full(&error), "{error}");
-            record = back;
-            std::thread::park_timeout(Duration::from_micros(100));
-        }
-    }
+    };
+    std::thread::scope(|threads| {
+        (1..options.tasks()).for_each(|task| drop(threads.spawn(move || send_share(task))));
+        send_share(0);
+    });
     producer.flush(PATIENCE).expect("everything is delivered");
     let seen = seen.lock().expect("not poisoned");
     (measurement.acked, measurement.failed, measurement.times) =
@@ -132,24 +144,43 @@ fn threaded(options: &Options, rate: u64, timed_every: u64) {
 }
 
 #[tokio::main]
-async fn future(options: &Options) {
-    let producer: FutureProducer = config(options).create().expect("a producer");
+async fn future(options: Options) {
+    let producer: FutureProducer = config(&options).create().expect("a producer");
     let (topic, payload) = (options.text("topic", ""), options.payload());
+    let mut first = Vec::new();
     for partition in 0..options.number("partitions", 1) as i32 {
         let record = FutureRecord::<(), _>::to(&topic)
             .payload(&payload)
             .partition(partition);
-        producer
-            .send(record, PATIENCE)
-            .await
-            .map_err(|(error, _)| error)
-            .expect("the first record");
+        let sent = producer.send_result(record).map_err(|(error, _)| error);
+        first.push(sent.expect("room in the queue"));
     }
+    for delivery in first {
+        delivery.await.expect("a producer").expect("the first record");
+    }
+    let options = Arc::new(options);
+    let mut measurement = Measurement::begin();
+    let share = |task| send_share(producer.clone(), Arc::clone(&options), task);
+    let others: Vec<_> = (1..options.tasks())
+        .map(|task| tokio::spawn(share(task)))
+        .collect();
+    measurement.join(&share(0).await);
+    for task in others {
+        measurement.join(&task.await.expect("a task that ends"));
+    }
+    measurement.report("librdkafka-future", &options);
+}
+
+async fn send_share(producer: FutureProducer, options: Arc<Options>, task: u64) -> Measurement {
+    let (topic, payload, keys) = (options.text("topic", ""), options.payload(), options.keys());
     let mut measurement = Measurement::begin();
     let mut window: VecDeque<(Option<Instant>, DeliveryFuture)> = VecDeque::new();
-    for index in 0..options.number("records", 1_000_000) {
+    for index in options.share(task) {
         let sent = (index % TIMED_EVERY == 0).then(Instant::now);
-        let mut record = FutureRecord::<(), _>::to(&topic).payload(&payload);
+        let mut record = FutureRecord::to(&topic).payload(&payload);
+        if !keys.is_empty() {
+            record = record.key(&keys[index as usize % keys.len()]);
+        }
         loop {
             match producer.send_result(record) {
                 Ok(delivery) => break window.push_back((sent, delivery)),
@@ -167,7 +198,7 @@ async fn future(options: &Options) {
     while !window.is_empty() {
         reap(&mut window, &mut measurement).await;
     }
-    measurement.report("librdkafka-future", options);
+    measurement
 }
 
 async fn reap(window: &mut VecDeque<(Option<Instant>, DeliveryFuture)>, measurement: &mut Measurement) {

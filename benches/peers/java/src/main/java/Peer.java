@@ -1,3 +1,4 @@
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -45,18 +46,28 @@ public final class Peer {
         return options.containsKey(name) ? Long.parseLong(options.get(name)) : otherwise;
     }
 
-    /** Idempotent, acks=all and five requests in flight are the defaults; so are 32 MiB of buffers. */
+    /** Idempotent, acks=all, five requests in flight and the partitioner are the defaults. */
     private static Map<String, Object> config(String mode) {
         Map<String, Object> config = new HashMap<>();
         config.put("bootstrap.servers", text("bootstrap-servers", "127.0.0.1:9092"));
         config.put("linger.ms", text("linger-ms", "5"));
         config.put("batch.size", text("batch-size", "16384"));
         config.put("compression.type", text("compression", "none"));
+        config.put("buffer.memory", String.valueOf(32 << 20));
         config.put("enable.metrics.push", "false");
         if (mode.equals("txn")) {
             config.put("transactional.id", text("transactional-id", "peer"));
         }
         return config;
+    }
+
+    /** Keys of 16 bytes, which records have in turn. */
+    private static byte[][] keys() {
+        byte[][] keys = new byte[(int) number("keys", 0)][];
+        for (int i = 0; i < keys.length; i++) {
+            keys[i] = String.format(Locale.ROOT, "%016d", i).getBytes(StandardCharsets.US_ASCII);
+        }
+        return keys;
     }
 
     private static byte[] payload() {
@@ -74,35 +85,52 @@ public final class Peer {
     private static void records(KafkaProducer<byte[], byte[]> producer, boolean isLatency) throws Exception {
         long rate = number("rate", isLatency ? 10_000 : 0);
         long records = number("records", 1_000_000);
-        send(producer, number("warmup", isLatency ? 20_000 : 1_000_000), rate);
+        send(producer, Math.min(number("warmup", isLatency ? 20_000 : 1_000_000), records), rate);
         begin();
         send(producer, records, rate);
         report();
     }
 
-    private static void send(KafkaProducer<byte[], byte[]> producer, long count, long rate) {
-        String topic = text("topic", "");
+    private static void send(KafkaProducer<byte[], byte[]> producer, long count, long rate) throws Exception {
         byte[] value = payload();
+        byte[][] keys = keys();
         long begun = System.nanoTime();
-        for (long i = 0; i < count; i++) {
-            long sent = 0;
-            if (rate > 0) {
-                sent = begun + i * 1_000_000_000L / rate;
-                for (long left = sent - System.nanoTime(); left > 0; left = sent - System.nanoTime()) {
-                    LockSupport.parkNanos(left);
-                }
-            } else if (i % TIMED_EVERY == 0) {
-                sent = System.nanoTime();
-            }
-            long from = sent;
-            producer.send(new ProducerRecord<>(topic, value), (metadata, error) -> {
-                (error == null ? acked : failed).incrementAndGet();
-                if (from != 0) {
-                    time(from);
-                }
-            });
+        Thread[] threads = new Thread[(int) number("tasks", 1)];
+        for (int task = 0; task < threads.length; task++) {
+            Share share = new Share(task, threads.length, count, rate, begun);
+            threads[task] = new Thread(() -> share.send(producer, keys, value));
+            threads[task].start();
+        }
+        for (Thread thread : threads) {
+            thread.join();
         }
         producer.flush();
+    }
+
+    /** The records of one thread: each has the next one in turn. */
+    private record Share(int task, int tasks, long count, long rate, long begun) {
+        void send(KafkaProducer<byte[], byte[]> producer, byte[][] keys, byte[] value) {
+            String topic = text("topic", "");
+            for (long i = task; i < count; i += tasks) {
+                long sent = 0;
+                if (rate > 0) {
+                    sent = begun + i * 1_000_000_000L / rate;
+                    for (long left = sent - System.nanoTime(); left > 0; left = sent - System.nanoTime()) {
+                        LockSupport.parkNanos(left);
+                    }
+                } else if (i % TIMED_EVERY == 0) {
+                    sent = System.nanoTime();
+                }
+                long from = sent;
+                byte[] key = keys.length == 0 ? null : keys[(int) (i % keys.length)];
+                producer.send(new ProducerRecord<>(topic, key, value), (metadata, error) -> {
+                    (error == null ? acked : failed).incrementAndGet();
+                    if (from != 0) {
+                        time(from);
+                    }
+                });
+            }
+        }
     }
 
     private static void transactions(KafkaProducer<byte[], byte[]> producer) throws Exception {
