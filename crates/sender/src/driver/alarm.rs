@@ -1,5 +1,6 @@
-//! Waits that are shorter than a timer's tick. tokio's timers count milliseconds, and a wait for a third of one would last three to
-//! six times as long; so a thread of the runtime's blocking pool sleeps instead. At most one wait that is still of use is out.
+//! Waits that a timer's tick would spoil. tokio's timers count milliseconds and come one late: a wait for a third of one would last
+//! three to six times as long, one for two milliseconds half as long again. So a thread of the runtime's blocking pool sleeps instead.
+//! At most one wait that is still of use is out.
 
 use std::thread;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use std::time::Duration;
 use kommit_protocol::time::Instant;
 use tokio::task::JoinHandle;
 
-/// Waits below this are worth a thread's sleep.
-pub(super) const TICK: Duration = Duration::from_millis(1);
+/// Waits below this are worth a thread's sleep: of longer ones, a tick is a small part.
+pub(super) const SHORT: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Alarm {

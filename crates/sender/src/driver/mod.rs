@@ -18,7 +18,7 @@ use crate::command::Reply;
 use crate::core::{Actions, SenderCore};
 use crate::phase::Phase;
 
-use alarm::{Alarm, TICK};
+use alarm::{Alarm, SHORT};
 use handle::Shared;
 pub use handle::{Parts, PendingReply, SenderGone, SenderHandle};
 pub use system_clock::SystemClock;
@@ -129,7 +129,7 @@ impl Driver {
     async fn wait(&mut self, due: Instant) {
         self.rested_at = self.shared.clock.now().instant;
         let pause = due.saturating_since(self.rested_at);
-        let is_short = pause < TICK && self.core.holds_transaction_until(self.rested_at).is_some();
+        let is_short = pause < SHORT && self.core.holds_transaction_until(self.rested_at).is_some();
         tokio::select! {
             biased;
             Some(event) = self.events.recv() => self.take_over(event),
