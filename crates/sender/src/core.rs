@@ -24,7 +24,7 @@ use crate::counts::{SenderCounts, SenderReport};
 use crate::flush::Flushes;
 use crate::in_flight::InFlight;
 use crate::next_transaction::{Followed, NextTransaction};
-use crate::pace::Pace;
+use crate::pace::{MarkersQuestion, Pace};
 use crate::phase::Phase;
 use crate::produce_response::ProduceRequest;
 use crate::run_once::fatal;
@@ -78,6 +78,8 @@ pub enum Purpose {
     Produce(ProduceRequest),
     /// A request of the transaction manager.
     Transactional(Box<TransactionalRequest>),
+    /// Whether the markers of the last transaction are written.
+    Markers(MarkersQuestion),
 }
 
 /// The sender: all protocol state of one producer (S-1).
@@ -318,6 +320,7 @@ impl SenderCore {
             Purpose::Transactional(request) => {
                 self.transactional_request_ended(*request, connection, (result, sent), now)
             }
+            Purpose::Markers(question) => self.markers_told(question, connection, result, now.instant),
         }
     }
 

@@ -7,7 +7,7 @@
 //! abort, forced close, close), `run_once`, `at_hand` (the transactional request that is under way), `producer_data` (ready,
 //! connect, drain, mute, expire, send), `produce_response` and `produce_outcome` (what an answer means), `in_flight`, `gap`
 //! (partitions that stop behind a record of unknown fate), `topic_ids` (topics that were created anew), `pace` (the pause between two
-//! transactions), `next_transaction` (the one that is begun while a commit is under way), and at last `driver`, the
+//! transactions), `markers` (asking whether it was long enough), `next_transaction` (the one that is begun while a commit is under way), and at last `driver`, the
 //! only place that knows tokio.
 
 mod at_hand;
@@ -22,6 +22,7 @@ mod flush;
 mod gap;
 mod gate;
 mod in_flight;
+mod markers;
 mod next_transaction;
 mod pace;
 mod phase;
@@ -36,6 +37,7 @@ pub use command::{Command, Reply};
 pub use core::{Actions, Order, Purpose, SenderConfig, SenderCore};
 pub use counts::{SenderCounts, SenderReport, TopicCounts};
 pub use driver::{Clock, Driver, Parts, PendingReply, SenderGone, SenderHandle, SystemClock};
+pub use pace::MarkersQuestion;
 pub use phase::Phase;
 pub use produce_outcome::{ProduceAction, Proof, Situation, produce_action, proof_of};
 pub use produce_response::ProduceRequest;

@@ -2,8 +2,10 @@
 //!
 //! A coordinator answers EndTxn before the markers are written. Whoever adds a partition in that window waits for the broker's
 //! retry interval (version 2), or is told to come again (version 1): tens of milliseconds for a window of less than one. So a
-//! transaction that follows at once is held back as long as that window usually lasts. It never waits for anything else: a first
-//! request that comes later goes at once, and teaches nothing. Reads no clock.
+//! transaction that follows at once is held back as long as that window usually lasts. No pause fits every window, though: one in
+//! ten is several times as long. Where version 2 has made a transaction wait, the coordinator is therefore asked, after the pause,
+//! whether the markers are written, and again a little later if not. A first request that comes later than all this goes at once,
+//! and teaches nothing. Reads no clock, and sends nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,22 +13,12 @@ use std::time::Duration;
 use kommit_protocol::time::Instant;
 use kommit_protocol::units::NodeId;
 
-/// What a transaction pays that the broker holds back: its retry interval (version 2).
-const HELD_BACK_COSTS: Duration = Duration::from_millis(20);
-/// What a transaction pays that is told to come again: a round trip, and the first step of our own back-off (version 1).
-const TOO_EARLY_COSTS: Duration = Duration::from_millis(2);
-/// Where a pause begins that grows from nothing.
-const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
-/// A first answer that takes this much longer than usual was held back by the broker.
-const HELD_BACK: Duration = Duration::from_millis(15);
-/// After so many of the longest pauses that changed nothing, it is not the markers that are slow.
-const IN_VAIN: u32 = 8;
-/// How fast what was usual is forgotten: by this part with each transaction.
-const FORGET: u32 = 256;
-/// Within so many transactions, two that came too early are no accident.
-const RECENT: u32 = 16;
-/// The least by which a pause shrinks: the shortest one is gone by the time it has cost as much as a transaction that is held back.
-const LEAST_SHRINK: Duration = Duration::from_nanos(250);
+mod window;
+
+use window::{HELD_BACK_COSTS, SHORTEST_PAUSE, TOO_EARLY_COSTS, Window};
+
+/// Nobody asks who comes later than this: hardly any window is longer.
+const ASKED_WITHIN: Duration = Duration::from_millis(10);
 
 /// What the first answer of a transaction said about the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,20 +29,23 @@ pub(crate) enum FirstAnswer {
     TooEarly,
 }
 
-/// What was learned of one coordinator.
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    pause: Duration,
-    /// How many transactions have not come too early since the last that did.
-    in_time: u32,
-    /// What it costs to come too early.
-    cost: Duration,
-    /// How long the coordinator takes for an EndTxn. A first answer that nobody holds back takes up to twice as long: its partition
-    /// is added on the way.
-    end: Option<Duration>,
-    /// How long a first answer takes although the pause was long enough.
-    slow: Duration,
-    in_vain: u32,
+/// A question whether the markers of a transaction are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkersQuestion {
+    pub(crate) coordinator: NodeId,
+    /// Which transaction: the one that ended then.
+    ended: Instant,
+}
+
+/// What a coordinator said about the markers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MarkersTold {
+    Written,
+    TooEarly,
+    /// It was asked, or could not be asked, and did not answer.
+    Nothing,
+    /// It does not answer such questions.
+    Refused,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,13 +55,33 @@ enum Stage {
     Ended {
         coordinator: NodeId,
         at: Instant,
+        asking: Asking,
     },
     /// The first request of the next transaction is out.
     First {
         coordinator: NodeId,
         gap: Duration,
         sent: Instant,
+        asking: Asking,
     },
+}
+
+/// Where the questions about one transaction's markers stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asking {
+    /// The pause runs, or is over.
+    NotYet,
+    /// A question is out, after `gap`; the one before it, if any, was `step` earlier.
+    UnderWay {
+        gap: Duration,
+        step: Option<Duration>,
+    },
+    /// They were not written; `step` later, at `again`, they may be.
+    TooEarly {
+        again: Instant,
+        step: Duration,
+    },
+    Over(MarkersTold),
 }
 
 /// The pauses of one producer.
@@ -86,30 +101,115 @@ impl Pace {
 
     /// The coordinator has answered, `latency` after it was asked, that the transaction ended.
     pub(crate) fn ended(&mut self, coordinator: NodeId, latency: Duration, now: Instant) {
-        self.windows
-            .entry(coordinator)
-            .or_insert(Window::UNKNOWN)
-            .learn_end(latency);
-        self.stage = Stage::Ended { coordinator, at: now };
+        self.window(coordinator).learn_end(latency);
+        self.stage = Stage::Ended {
+            coordinator,
+            at: now,
+            asking: Asking::NotYet,
+        };
     }
 
-    /// Until when the first request of the next transaction waits; `None` when it may go.
+    /// Until when the first request of the next transaction waits; `None` when it may go, or a question may.
     pub(crate) fn holds_until(&self, now: Instant) -> Option<Instant> {
-        let Stage::Ended { coordinator, at } = self.stage else {
+        let Stage::Ended {
+            coordinator,
+            at,
+            asking,
+        } = self.stage
+        else {
             return None;
         };
-        let until = at + self.windows.get(&coordinator)?.pause;
+        let until = match asking {
+            Asking::NotYet => at + self.pause(coordinator),
+            Asking::UnderWay { .. } => at + HELD_BACK_COSTS,
+            Asking::TooEarly { again, .. } => again,
+            Asking::Over(_) => return None,
+        };
         (now < until).then_some(until)
+    }
+
+    /// The question that is to be asked before the first request of the next transaction goes. Nobody is held back by questions for
+    /// longer than by the broker.
+    pub(crate) fn question(&self, now: Instant) -> Option<MarkersQuestion> {
+        let Stage::Ended {
+            coordinator,
+            at,
+            asking,
+        } = self.stage
+        else {
+            return None;
+        };
+        let is_worth_it = match asking {
+            Asking::NotYet => now - at < ASKED_WITHIN && self.windows.get(&coordinator)?.is_asked_about(),
+            Asking::TooEarly { .. } => now - at < HELD_BACK_COSTS,
+            Asking::UnderWay { .. } | Asking::Over(_) => false,
+        };
+        let question = MarkersQuestion {
+            coordinator,
+            ended: at,
+        };
+        (is_worth_it && self.holds_until(now).is_none()).then_some(question)
+    }
+
+    /// The question is out.
+    pub(crate) fn asked(&mut self, now: Instant) {
+        if let Stage::Ended { at, asking, .. } = &mut self.stage {
+            let step = match asking {
+                Asking::TooEarly { step, .. } => Some(*step),
+                _ => None,
+            };
+            *asking = Asking::UnderWay { gap: now - *at, step };
+        }
+    }
+
+    /// The question came to its end. Only the first about a transaction teaches, and one whose transaction waits no longer does nothing.
+    pub(crate) fn told(&mut self, question: MarkersQuestion, told: MarkersTold, now: Instant) {
+        let Stage::Ended {
+            at,
+            asking: Asking::UnderWay { gap, step },
+            ..
+        } = self.stage
+        else {
+            return;
+        };
+        if at != question.ended {
+            return;
+        }
+        let window = self.window(question.coordinator);
+        match (told, step) {
+            (MarkersTold::TooEarly, None) => window.told_too_early(),
+            (MarkersTold::Written, None) => window.told_written(gap),
+            (MarkersTold::Refused, _) => window.not_to_be_asked(),
+            _ => {}
+        }
+        let step = step
+            .map_or(window.pause() / 4, |step| step * 3 / 2)
+            .max(SHORTEST_PAUSE);
+        let next = match told {
+            MarkersTold::TooEarly => Asking::TooEarly {
+                again: now + step,
+                step,
+            },
+            other => Asking::Over(other),
+        };
+        if let Stage::Ended { asking, .. } = &mut self.stage {
+            *asking = next;
+        }
     }
 
     /// A request that adds to the transaction goes out. Only the first after an end counts.
     pub(crate) fn sent(&mut self, now: Instant) {
-        if let Stage::Ended { coordinator, at } = self.stage {
-            let gap = now - at;
+        if let Stage::Ended {
+            coordinator,
+            at,
+            asking,
+        } = self.stage
+        {
             self.stage = Stage::First {
                 coordinator,
-                gap,
+                gap: now - at,
                 sent: now,
+                asking,
             };
         }
     }
@@ -120,15 +220,17 @@ impl Pace {
             coordinator,
             gap,
             sent,
+            asking,
         } = self.stage
         else {
             return;
         };
         self.stage = Stage::Idle;
-        let window = self.windows.entry(coordinator).or_insert(Window::UNKNOWN);
-        match answer {
-            FirstAnswer::TooEarly => window.grow(gap, TOO_EARLY_COSTS),
-            FirstAnswer::Given => window.learn_first(now - sent, gap),
+        let window = self.window(coordinator);
+        match (answer, asking) {
+            (FirstAnswer::TooEarly, _) => window.grow(gap, TOO_EARLY_COSTS),
+            (FirstAnswer::Given, Asking::Over(MarkersTold::Written)) => window.learn_asked(now - sent),
+            (FirstAnswer::Given, _) => window.learn_first(now - sent, gap),
         }
     }
 
@@ -143,243 +245,13 @@ impl Pace {
     pub(crate) fn pause(&self, coordinator: NodeId) -> Duration {
         self.windows
             .get(&coordinator)
-            .map_or(Duration::ZERO, |window| window.pause)
-    }
-}
-
-impl Window {
-    const UNKNOWN: Self = Self {
-        pause: Duration::ZERO,
-        in_time: RECENT,
-        cost: Duration::ZERO,
-        end: None,
-        slow: Duration::ZERO,
-        in_vain: 0,
-    };
-
-    /// A pause that is still being looked for triples, one that was found grows by half. None is longer than half of what it saves.
-    fn grow(&mut self, gap: Duration, cost: Duration) {
-        let is_found = self.in_time >= RECENT;
-        self.in_time = 0;
-        let too_short = gap.max(self.pause);
-        let longer = if is_found {
-            too_short * 3 / 2
-        } else {
-            too_short * 3
-        };
-        self.cost = cost;
-        self.pause = longer.max(SHORTEST_PAUSE).min(cost / 2);
+            .map_or(Duration::ZERO, Window::pause)
     }
 
-    /// An answer that was late for once can have been late for any reason: without a pause, it takes two to begin with one.
-    fn held_back(&mut self, gap: Duration) {
-        if self.pause.is_zero() && self.in_time >= RECENT {
-            self.in_time = 0;
-        } else {
-            self.grow(gap, HELD_BACK_COSTS);
-        }
-    }
-
-    /// Every transaction pays for the pause, and those that come too early for its lack. So the longer the pause is, compared with
-    /// what it saves, the faster it shrinks: half a millisecond against 20 comes to rest where one in 160 comes too early, 10
-    /// milliseconds where one in ten does.
-    fn shrink(&mut self) {
-        let (pause, cost) = (self.pause.as_nanos(), self.cost.as_nanos());
-        let less = pause * pause / (10 * cost).max(1);
-        let less = Duration::from_nanos(u64::try_from(less).unwrap_or(u64::MAX));
-        self.pause = self.pause.saturating_sub(less.max(LEAST_SHRINK));
-    }
-
-    fn learn_end(&mut self, latency: Duration) {
-        let usual = self.end.unwrap_or(latency);
-        self.end = Some(latency.min(usual + usual / FORGET));
-        self.slow -= self.slow / FORGET;
-    }
-
-    fn learn_first(&mut self, latency: Duration, gap: Duration) {
-        let usual = (self.end.unwrap_or(latency) * 2).max(self.slow);
-        if latency < usual + HELD_BACK {
-            self.in_vain = 0;
-            self.in_time = self.in_time.saturating_add(1);
-            if gap <= self.pause * 2 {
-                self.shrink();
-            }
-            return;
-        }
-        if gap >= HELD_BACK_COSTS / 2 {
-            self.in_vain += 1;
-        }
-        if self.in_vain < IN_VAIN {
-            self.held_back(gap);
-        } else {
-            *self = Self {
-                end: self.end,
-                slow: latency,
-                ..Self::UNKNOWN
-            };
-        }
+    fn window(&mut self, coordinator: NodeId) -> &mut Window {
+        self.windows.entry(coordinator).or_insert(Window::UNKNOWN)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const COORDINATOR: NodeId = NodeId(1);
-    const MILLI: Duration = Duration::from_millis(1);
-    const ROUND_TRIP: Duration = Duration::from_micros(300);
-
-    /// A producer, and a coordinator that holds back who comes too early.
-    struct Play {
-        pace: Pace,
-        now: Instant,
-        /// How long a first answer takes that is not held back.
-        answer: Duration,
-        held_back: usize,
-    }
-
-    impl Play {
-        fn new() -> Self {
-            Self {
-                pace: Pace::new(),
-                now: Instant::ORIGIN,
-                answer: ROUND_TRIP,
-                held_back: 0,
-            }
-        }
-
-        /// Ends a transaction whose markers take `window`, and begins the next after `idle`.
-        fn transaction(&mut self, window: Duration, idle: Duration) {
-            self.pace.ended(COORDINATOR, ROUND_TRIP, self.now);
-            let written = self.now + window;
-            self.now += idle;
-            self.now = self.pace.holds_until(self.now).unwrap_or(self.now);
-            self.pace.sent(self.now);
-            if self.now < written {
-                self.held_back += 1;
-                self.now += 20 * MILLI;
-            }
-            self.now += self.answer;
-            self.pace.answered(FirstAnswer::Given, self.now);
-        }
-
-        fn pause(&self) -> Duration {
-            self.pace.pause(COORDINATOR)
-        }
-    }
-
-    /// The pause becomes as long as the window, and stays there: of a thousand transactions hardly any is held back.
-    #[test]
-    fn a_pause_as_long_as_the_window_is_learned() {
-        let mut play = Play::new();
-        for _ in 0..20 {
-            play.transaction(MILLI / 2, Duration::ZERO);
-        }
-        play.held_back = 0;
-        for _ in 0..1000 {
-            play.transaction(MILLI / 2, Duration::ZERO);
-            assert!(play.pause() <= MILLI, "{:?}", play.pause());
-        }
-        assert!(
-            (1..=8).contains(&play.held_back),
-            "{} were held back",
-            play.held_back
-        );
-    }
-
-    /// Where markers are written at once, nobody waits.
-    #[test]
-    fn without_a_window_there_is_no_pause() {
-        let mut play = Play::new();
-        for _ in 0..100 {
-            play.transaction(Duration::ZERO, Duration::ZERO);
-        }
-        assert_eq!(play.pause(), Duration::ZERO);
-    }
-
-    /// What the application itself took counts: who comes late does not wait, and the pause stays as it was.
-    #[test]
-    fn a_slow_application_neither_waits_nor_teaches() {
-        let mut play = Play::new();
-        play.transaction(MILLI, Duration::ZERO);
-        play.transaction(MILLI, Duration::ZERO);
-        let learned = play.pause();
-        assert!(learned > Duration::ZERO);
-        for _ in 0..100 {
-            let before = play.now;
-            play.transaction(MILLI, 30 * MILLI);
-            assert_eq!(play.now - before, 30 * MILLI + ROUND_TRIP);
-        }
-        assert_eq!(play.pause(), learned);
-    }
-
-    /// However long the markers take, the pause stays below the broker's own interval, and is given up when it is of no use.
-    #[test]
-    fn a_pause_is_bounded() {
-        let mut play = Play::new();
-        let mut longest = Duration::ZERO;
-        for _ in 0..100 {
-            play.transaction(1000 * MILLI, Duration::ZERO);
-            longest = longest.max(play.pause());
-        }
-        assert_eq!(longest, HELD_BACK_COSTS / 2);
-    }
-
-    /// A broker that has just started takes long, and hardly any transaction finds out how long.
-    #[test]
-    fn a_long_window_is_learned_from_few_transactions() {
-        let mut play = Play::new();
-        while play.pause() < 8 * MILLI {
-            play.transaction(8 * MILLI, Duration::ZERO);
-        }
-        // The accident, then 0.1, 0.3, 0.9, 2.7 and 8.1 milliseconds.
-        assert_eq!(play.held_back, 6);
-    }
-
-    /// A single answer that is late says nothing about markers, and nobody waits because of it.
-    #[test]
-    fn one_late_answer_is_an_accident() {
-        let mut play = Play::new();
-        for number in 0..1000 {
-            let is_late = number % 100 == 50;
-            play.transaction(if is_late { MILLI } else { Duration::ZERO }, Duration::ZERO);
-            assert_eq!(play.pause(), Duration::ZERO);
-        }
-    }
-
-    /// A pause that was learned by mistake is gone when it has cost as much as it could have saved.
-    #[test]
-    fn a_pause_that_saves_nothing_is_given_up() {
-        let mut play = Play::new();
-        play.transaction(MILLI, Duration::ZERO);
-        play.transaction(MILLI, Duration::ZERO);
-        assert_eq!(play.pause(), SHORTEST_PAUSE);
-        for _ in 0..SHORTEST_PAUSE.div_duration_f64(LEAST_SHRINK) as usize {
-            play.transaction(Duration::ZERO, Duration::ZERO);
-        }
-        assert_eq!(play.pause(), Duration::ZERO);
-    }
-
-    /// With version 1 the coordinator says itself that the request came too early.
-    #[test]
-    fn a_refusal_that_came_too_early_teaches_as_well() {
-        let mut play = Play::new();
-        play.pace.ended(COORDINATOR, ROUND_TRIP, play.now);
-        play.pace.sent(play.now);
-        play.pace.answered(FirstAnswer::TooEarly, play.now + ROUND_TRIP);
-        assert_eq!(play.pause(), SHORTEST_PAUSE);
-    }
-
-    /// A leader that is slow for another reason is found out, and hardly any transaction waits for it in vain.
-    #[test]
-    fn slow_partitions_are_not_taken_for_slow_markers() {
-        let mut play = Play::new();
-        play.answer = 40 * MILLI;
-        let mut waited = 0;
-        for _ in 0..1000 {
-            play.transaction(Duration::ZERO, Duration::ZERO);
-            waited += usize::from(play.pause() > MILLI);
-        }
-        assert!(waited < 250, "{waited}");
-    }
-}
+mod tests;

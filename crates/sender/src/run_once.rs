@@ -3,7 +3,7 @@
 
 use kommit_accumulator::{Consequence, SendError, SendErrorKind};
 use kommit_protocol::time::{Instant, Now};
-use kommit_txn_manager::{StateName, TransactionError};
+use kommit_txn_manager::TransactionError;
 
 use crate::core::SenderCore;
 
@@ -25,7 +25,7 @@ impl SenderCore {
             }
             txn.refresh_identity();
 
-            if let Some(until) = self.holds_transaction_until(now.instant) {
+            if let Some(until) = self.hold_transaction(now.instant) {
                 return until.min(self.expire_batches(now));
             }
             if let Some(due) = self.send_transactional_request(now) {
@@ -37,18 +37,6 @@ impl SenderCore {
             }
         }
         self.send_producer_data(now)
-    }
-
-    /// Until when an open transaction waits for the markers of the last one, when it has something to send.
-    pub(crate) fn holds_transaction_until(&self, now: Instant) -> Option<Instant> {
-        let txn = self.txn.as_ref()?;
-        let has_something_to_send = self.drainer.has_undrained() || txn.has_pending_requests();
-        match txn.state() {
-            StateName::InTransaction | StateName::Committing if has_something_to_send => {
-                self.pace.holds_until(now)
-            }
-            _ => None,
-        }
     }
 
     /// S-23: every record that waits is told; the lists of what is under way are emptied, its bytes stay with the wire.

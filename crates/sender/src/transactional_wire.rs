@@ -35,7 +35,7 @@ pub(crate) fn send(
     };
     match sent {
         Err(Purpose::Transactional(request)) => Err(request),
-        Ok(()) | Err(Purpose::Produce(_)) => Ok(()),
+        Ok(()) | Err(Purpose::Produce(_) | Purpose::Markers(_)) => Ok(()),
     }
 }
 
