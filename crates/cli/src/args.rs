@@ -181,6 +181,9 @@ pub(crate) struct PerfArguments {
     /// Records in a transaction (mode txn)
     #[arg(long, value_name = "N", default_value = "100")]
     pub(crate) txn_size: NonZeroU32,
+    /// Begin each transaction while the commit of the one before is on its way (mode txn)
+    #[arg(long)]
+    pub(crate) commit_and_begin: bool,
     /// The producer's linger.ms
     #[arg(long)]
     pub(crate) linger_ms: Option<u64>,

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use kommit::{
     AbortError, BeginError, CommitError, ConnectError, DeadProducer, OffsetsError, ProducerConfig, SendError,
-    TransactionError,
+    TransactionError, TransactionFailed,
 };
 use kommit_protocol::error_code::ErrorCode;
 
@@ -96,6 +96,13 @@ impl Caused for CommitError<'_> {
             Self::Dead(dead) => dead.code(),
             _ => None,
         }
+    }
+}
+
+/// It names no code: what came before the commit had its own error.
+impl Caused for TransactionFailed {
+    fn code(&self) -> Option<ErrorCode> {
+        None
     }
 }
 

@@ -209,10 +209,11 @@ fn aborted_records_are_read_with_read_uncommitted_only() {
 #[test]
 fn each_mode_of_perf_acknowledges_every_record_and_prints_one_line() {
     let stage = Stage::set();
-    for (mode, percentile, txns) in [
-        ("throughput", "ack_p99_us", 0),
-        ("latency", "ack_p99_us", 0),
-        ("txn", "txn_p99_us", 20),
+    for (mode, more, percentile, txns) in [
+        ("throughput", "", "ack_p99_us", 0),
+        ("latency", "", "ack_p99_us", 0),
+        ("txn", "", "txn_p99_us", 20),
+        ("txn", "--commit-and-begin", "txn_p99_us", 20),
     ] {
         let mut perf = kommit(&[
             "perf",
@@ -226,6 +227,7 @@ fn each_mode_of_perf_acknowledges_every_record_and_prints_one_line() {
             "2000",
         ]);
         let output = perf
+            .args(more.split_whitespace())
             .args(["--bootstrap-servers", &stage.servers()])
             .output()
             .unwrap();

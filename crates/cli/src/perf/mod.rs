@@ -9,6 +9,7 @@ mod pace;
 mod report;
 mod throughput;
 mod txn;
+mod txn_ahead;
 mod usage;
 mod workload;
 

@@ -126,6 +126,7 @@ mod tests {
             tasks: 1,
             rate: None,
             txn_size: 1,
+            commit_and_begin: false,
             buffer_memory: 1024,
         };
         let report = Report::of(mode, &workload, &Baseline::now(), &Seen::nothing());

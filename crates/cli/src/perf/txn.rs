@@ -1,9 +1,9 @@
 //! Time from begin to the end of commit, one transaction after the other.
 
-use kommit::{CommitError, ProducerConfig, Record, TransactionalProducer};
+use kommit::{CommitError, ProducerConfig, Record, Topic, TransactionalProducer};
 
 use super::workload::Workload;
-use super::{Baseline, CLOSE_LIMIT, Seen};
+use super::{Baseline, CLOSE_LIMIT, Seen, txn_ahead};
 use crate::clock;
 use crate::failure::Failure;
 use crate::producing::{aborted, told};
@@ -23,16 +23,30 @@ pub(super) async fn measure(
     transact(&mut producer, first, &mut Seen::nothing()).await?;
     let baseline = Baseline::now();
     let mut seen = Seen::nothing();
-    let mut next = 0;
-    while next < workload.records {
-        let end = workload.records.min(next + workload.txn_size);
-        let records = (next..end).map(|index| workload.fill(record, index));
-        transact(&mut producer, records, &mut seen).await?;
-        next = end;
+    if workload.commit_and_begin {
+        txn_ahead::transact_all(&mut producer, &topic, workload, &mut seen).await?;
+    } else {
+        transact_all(&mut producer, &topic, workload, &mut seen).await?;
     }
     // Every transaction has its outcome: a close can report nothing more.
     let _ = producer.close(CLOSE_LIMIT).await;
     Ok((baseline, seen))
+}
+
+async fn transact_all(
+    producer: &mut TransactionalProducer,
+    topic: &Topic,
+    workload: &Workload,
+    seen: &mut Seen,
+) -> Result<(), Failure> {
+    let mut next = 0;
+    while next < workload.records {
+        let end = workload.records.min(next + workload.txn_size);
+        let records = (next..end).map(|index| workload.fill(Record::to(topic), index));
+        transact(producer, records, seen).await?;
+        next = end;
+    }
+    Ok(())
 }
 
 /// One transaction. A commit that succeeds has awaited every delivery.

@@ -20,6 +20,8 @@ pub(crate) struct Workload {
     pub(super) rate: Option<u64>,
     /// Records in a transaction.
     pub(super) txn_size: u64,
+    /// Whether a transaction begins while the commit of the one before is on its way.
+    pub(super) commit_and_begin: bool,
     /// `buffer.memory`, which bounds what can be unacknowledged at once.
     pub(super) buffer_memory: u64,
 }
@@ -41,6 +43,7 @@ impl Workload {
             tasks: arguments.tasks.get(),
             rate: Some(arguments.rate.unwrap_or(default_rate)).filter(|rate| *rate > 0),
             txn_size: u64::from(arguments.txn_size.get()),
+            commit_and_begin: arguments.commit_and_begin,
             buffer_memory: properties.number("buffer.memory", 32 * 1024 * 1024),
         }
     }
