@@ -1,9 +1,14 @@
 //! The pause between a transaction and the next, whose markers are still being written.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kommit_broker::BrokerConfig;
 use kommit_broker::coordinator::interface::TransactionVersion;
+use kommit_protocol::api::ApiKey;
+use kommit_protocol::error_code::ErrorCode;
+use kommit_tests::world::fault::{answer, disconnect_before, edit, hold};
 use kommit_tests::world::{Producer, World, committed, waiting};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -92,5 +97,43 @@ fn a_transaction_that_was_begun_ahead_waits_for_the_markers_too() {
         let late = took.iter().filter(|took| **took > 20 * MILLI).count();
         assert!(late <= 2, "{took:?}");
         assert!(producer.transaction_pause() > Duration::ZERO);
+    }
+}
+
+/// T-74: the coordinator may refuse the question, or go away: the transaction waits no longer than the broker would have held it. Whoever
+/// leaves a question unanswered, and with it what stands behind it on the connection, is not asked a second time.
+#[test]
+fn whatever_becomes_of_the_question_the_transaction_goes_on() {
+    let faults = [
+        answer(
+            ApiKey::DescribeTransactions,
+            ErrorCode::TransactionalIdAuthorizationFailed,
+        ),
+        hold(ApiKey::DescribeTransactions),
+        disconnect_before(ApiKey::DescribeTransactions).times(3),
+    ];
+    for fault in faults {
+        let world = world(TransactionVersion::V2, MARKERS);
+        let producer = world.transactional("t-1");
+        world.rule(fault);
+        let took = back_to_back(&world, &producer, 40);
+        let late = took.iter().filter(|took| **took > 60 * MILLI).count();
+        assert!(late <= 1, "{took:?}");
+    }
+}
+
+/// T-74: with version 1 the coordinator refuses who comes too early, and need not be asked.
+#[test]
+fn only_version_2_asks_for_the_markers() {
+    for (version, is_asked) in [(TransactionVersion::V1, false), (TransactionVersion::V2, true)] {
+        let world = world(version, MARKERS);
+        let answers = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&answers);
+        world.rule(edit(ApiKey::DescribeTransactions, move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }));
+        let producer = world.transactional("t-1");
+        back_to_back(&world, &producer, 20);
+        assert_eq!(answers.load(Ordering::Relaxed) > 0, is_asked, "{version:?}");
     }
 }

@@ -73,11 +73,10 @@ impl SenderCore {
                     MarkersTold::Nothing
                 }
             },
-            Outcome::VersionMismatch { .. } => MarkersTold::Refused,
-            Outcome::TimedOut { .. }
-            | Outcome::Disconnected { .. }
-            | Outcome::Written
-            | Outcome::AuthenticationFailed { .. } => MarkersTold::Nothing,
+            Outcome::VersionMismatch { .. } | Outcome::TimedOut { .. } => MarkersTold::Refused,
+            Outcome::Disconnected { .. } | Outcome::Written | Outcome::AuthenticationFailed { .. } => {
+                MarkersTold::Nothing
+            }
         };
         self.pace.told(question, told, now);
     }

@@ -162,8 +162,14 @@ impl Pace {
         }
     }
 
-    /// The question came to its end. Only the first about a transaction teaches, and one whose transaction waits no longer does nothing.
+    /// The question came to its end. Only the first about a transaction teaches, and one whose transaction waits no longer only tells
+    /// whether questions are answered.
     pub(crate) fn told(&mut self, question: MarkersQuestion, told: MarkersTold, now: Instant) {
+        let MarkersQuestion { coordinator, ended } = question;
+        let window = self.windows.entry(coordinator).or_insert(Window::UNKNOWN);
+        if told == MarkersTold::Refused {
+            window.not_to_be_asked();
+        }
         let Stage::Ended {
             at,
             asking: Asking::UnderWay { gap, step },
@@ -172,29 +178,27 @@ impl Pace {
         else {
             return;
         };
-        if at != question.ended {
+        if at != ended {
             return;
         }
-        let window = self.window(question.coordinator);
         match (told, step) {
             (MarkersTold::TooEarly, None) => window.told_too_early(),
             (MarkersTold::Written, None) => window.told_written(gap),
-            (MarkersTold::Refused, _) => window.not_to_be_asked(),
             _ => {}
         }
-        let step = step
-            .map_or(window.pause() / 4, |step| step * 3 / 2)
-            .max(SHORTEST_PAUSE);
-        let next = match told {
-            MarkersTold::TooEarly => Asking::TooEarly {
-                again: now + step,
-                step,
-            },
-            other => Asking::Over(other),
+        let asking = if told == MarkersTold::TooEarly {
+            let step = step.map_or(window.pause() / 4, |step| step * 3 / 2);
+            let step = step.max(SHORTEST_PAUSE);
+            let again = now + step;
+            Asking::TooEarly { again, step }
+        } else {
+            Asking::Over(told)
         };
-        if let Stage::Ended { asking, .. } = &mut self.stage {
-            *asking = next;
-        }
+        self.stage = Stage::Ended {
+            coordinator,
+            at,
+            asking,
+        };
     }
 
     /// A request that adds to the transaction goes out. Only the first after an end counts.
