@@ -175,6 +175,11 @@ impl Proxy {
         self.shared.rules.set(Box::new(rule));
     }
 
+    /// Delivers every request that a rule has [kept back](Verdict::KeepBack) so far.
+    pub fn deliver_kept_back(&self) {
+        self.shared.rules.deliver_kept_back();
+    }
+
     /// What the broker has said to the requests that were delivered late, in the order in which it said so.
     pub fn late_answers(&self) -> Vec<ResponseKind> {
         self.shared.rules.late_answers()

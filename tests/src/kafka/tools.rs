@@ -13,8 +13,11 @@ use super::setup::Release;
 
 /// No tool run of a suite takes longer; a JVM's start is 0.5 to 1 s of it.
 const LIMIT: Duration = Duration::from_secs(180);
-/// How long a console consumer waits for one more record before it ends. It has to cover its own start on a busy machine.
-const QUIET: Duration = Duration::from_secs(5);
+/// How long a console consumer waits for one more record before it ends, when it is not told how many there are. It has to cover its own start on a
+/// busy machine.
+const QUIET: Duration = Duration::from_secs(8);
+/// How long it waits for a record that is to come: longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a member of a group says that it is there.
 const HEARTBEATS: &str = "heartbeat.interval.ms=200";
 /// Stands between key and value on a tool's command line and in its output; no line of text contains it.
@@ -73,7 +76,6 @@ pub struct Reading {
     isolation: Isolation,
     partition: Option<i32>,
     group: Option<String>,
-    quiet: Duration,
     most: Option<usize>,
 }
 
@@ -85,7 +87,6 @@ impl Reading {
             isolation: Isolation::Committed,
             partition: None,
             group: None,
-            quiet: QUIET,
             most: None,
         }
     }
@@ -113,14 +114,7 @@ impl Reading {
         self
     }
 
-    /// Ends when nothing more has come for so long (5 s unless told).
-    #[must_use]
-    pub fn until_quiet_for(mut self, quiet: Duration) -> Self {
-        self.quiet = quiet;
-        self
-    }
-
-    /// Ends as soon as so many records have come. Nothing superfluous goes unseen when each partition ends with a record
+    /// Ends as soon as so many records have come, and waits for them patiently. Nothing superfluous goes unseen when each partition ends with a record
     /// that is among those so many: one record too many keeps one of the last ones out.
     #[must_use]
     pub fn at_most(mut self, records: usize) -> Self {
@@ -133,7 +127,7 @@ impl Reading {
             Isolation::Committed => "read_committed",
             Isolation::Uncommitted => "read_uncommitted",
         };
-        let quiet = self.quiet.as_millis().to_string();
+        let quiet = self.most.map_or(QUIET, |_| PATIENCE).as_millis().to_string();
         let mut arguments: Vec<String> = [
             "--topic",
             &self.topic,

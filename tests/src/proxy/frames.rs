@@ -14,6 +14,7 @@ use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseHeade
 use kafka_protocol::protocol::{Decodable, Encodable, decode_request_header_from_buffer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::{Direction, End, Flow, Switch};
@@ -41,6 +42,8 @@ pub enum Verdict {
     Pass,
     /// The client's connection is cut at once. After this time the request arrives at the broker, on a connection of its own.
     DeliverLate(Duration),
+    /// The same, but the request arrives when [`Proxy::deliver_kept_back`](super::Proxy::deliver_kept_back) is called.
+    KeepBack,
     /// The client's connection is cut, and the request never arrives.
     Lose,
     /// The broker gets it and answers; instead of the answer, the client sees its connection cut.
@@ -56,6 +59,7 @@ impl fmt::Debug for Verdict {
         f.write_str(match self {
             Self::Pass => "Pass",
             Self::DeliverLate(_) => "DeliverLate",
+            Self::KeepBack => "KeepBack",
             Self::Lose => "Lose",
             Self::LoseAnswer => "LoseAnswer",
             Self::ChangeAnswer(_) => "ChangeAnswer",
@@ -149,6 +153,8 @@ pub enum Decision {
 pub(super) struct Rules {
     rule: Mutex<Option<Rule>>,
     late_answers: Arc<Mutex<Vec<ResponseKind>>>,
+    /// Changes when what was kept back is to be delivered.
+    deliver: watch::Sender<()>,
 }
 
 impl fmt::Debug for Rules {
@@ -173,6 +179,10 @@ impl Rules {
         lock(&self.late_answers).clone()
     }
 
+    pub(super) fn deliver_kept_back(&self) {
+        self.deliver.send_replace(());
+    }
+
     fn verdict(&self, request: &Request) -> Verdict {
         match lock(&self.rule).as_mut() {
             Some(rule) => rule(request),
@@ -180,11 +190,26 @@ impl Rules {
         }
     }
 
-    /// Brings a request to the broker by itself, and notes down what the broker says to it.
-    fn deliver_late(&self, request: Request, upstream: String, after: Duration) {
+    /// Ends at the next call to deliver what was kept back. When the proxy is gone first, that never comes.
+    fn told_to_deliver(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut told = self.deliver.subscribe();
+        async move {
+            if told.changed().await.is_err() {
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Brings a request to the broker by itself when it is time, and notes down what the broker says to it.
+    fn deliver_late(
+        &self,
+        request: Request,
+        upstream: String,
+        time: impl Future<Output = ()> + Send + 'static,
+    ) {
         let answers = Arc::clone(&self.late_answers);
         tokio::spawn(async move {
-            sleep(after).await;
+            time.await;
             let exchange = async {
                 let mut broker = TcpStream::connect(upstream).await?;
                 write_frame(&mut broker, &request.frame).await?;
@@ -227,7 +252,11 @@ pub(super) async fn carry(
                 Verdict::ChangeAnswer(change) => Some(AnswerPlan::Change(change)),
                 Verdict::Lose => return Ok(End::Cut),
                 Verdict::DeliverLate(after) => {
-                    rules.deliver_late(request, upstream.to_owned(), after);
+                    rules.deliver_late(request, upstream.to_owned(), sleep(after));
+                    return Ok(End::Cut);
+                }
+                Verdict::KeepBack => {
+                    rules.deliver_late(request, upstream.to_owned(), rules.told_to_deliver());
                     return Ok(End::Cut);
                 }
                 Verdict::Answer(answer) => {
@@ -367,22 +396,36 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_late_request_arrives_behind_the_one_that_the_client_sent_again() {
-        let (proxy, arrived) = before_a_broker(|request| match request.end_of_transaction() {
-            Some(Decision::Commit) => Verdict::DeliverLate(Duration::from_millis(30)),
-            _ => Verdict::Pass,
-        })
-        .await;
-        assert_eq!(ask(&proxy, &end_txn(1)).await, None);
-        assert_eq!(ask(&proxy, &end_txn(2)).await, Some(7));
+    async fn until_answered_late(proxy: &Proxy) {
         let answered = async {
             while proxy.late_answers().is_empty() {
                 sleep(Duration::from_millis(5)).await;
             }
         };
         timeout(LATE_ANSWER, answered).await.expect("it is delivered");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_kept_back_arrives_behind_the_one_that_the_client_sent_again() {
+        let (proxy, arrived) = before_a_broker(|request| match request.end_of_transaction() {
+            Some(Decision::Commit) => Verdict::KeepBack,
+            _ => Verdict::Pass,
+        })
+        .await;
+        assert_eq!(ask(&proxy, &end_txn(1)).await, None);
+        assert_eq!(ask(&proxy, &end_txn(2)).await, Some(7));
+        proxy.deliver_kept_back();
+        until_answered_late(&proxy).await;
         assert_eq!(*lock(&arrived), [2, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_late_request_arrives_by_itself() {
+        let late = |_: &Request| Verdict::DeliverLate(Duration::from_millis(30));
+        let (proxy, arrived) = before_a_broker(late).await;
+        assert_eq!(ask(&proxy, &end_txn(1)).await, None);
+        until_answered_late(&proxy).await;
+        assert_eq!(*lock(&arrived), [1]);
     }
 
     #[tokio::test]

@@ -164,7 +164,7 @@ async fn txn_timeout_race(mut stage: Stage) {
         Verdict::Pass
     });
     let config = transactional(proxy.address(), topic)
-        .transaction_timeout(Duration::from_millis(700))
+        .transaction_timeout(Duration::from_secs(2))
         .set("reconnect.backoff.max.ms", "100")
         .build();
     let mut producer = TransactionalProducer::connect(config.expect("legal"))

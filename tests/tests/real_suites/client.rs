@@ -30,6 +30,21 @@ pub(crate) async fn connect(kafka: &RealKafka, id: &str) -> TransactionalProduce
         .expect("the coordinator gives an id")
 }
 
+/// A transactional producer whose `max.block.ms` is short: the first id may take a fresh broker longer than this producer waits for anything.
+pub(crate) async fn connect_patiently(config: ProducerConfig) -> TransactionalProducer {
+    let connected = async {
+        loop {
+            match TransactionalProducer::connect(config.clone()).await {
+                Ok(producer) => return producer,
+                Err(error) => assert!(error.is_retriable(), "{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(FOREVER, connected)
+        .await
+        .expect("the coordinator gives an id")
+}
+
 /// Sends one value to each of these partitions.
 pub(crate) async fn send_to(
     transaction: &Transaction<'_>,

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use kommit::{CommitError, Producer, ProducerConfig, Record, TransactionalProducer};
+use kommit::{CommitError, Producer, ProducerConfig, Record};
 use kommit_tests::kafka::{Reading, Stage};
 use kommit_tests::proxy::{Direction, Flow};
 
 use crate::client::{
-    FOREVER, all_written, connect, outcomes, put_sentinels, send_to, transactional, values_before_sentinel,
+    FOREVER, all_written, connect, connect_patiently, outcomes, put_sentinels, send_to, transactional,
+    values_before_sentinel,
 };
 
 against_each_kafka!(
@@ -105,7 +106,7 @@ async fn a_forced_close_ends_a_commit_without_an_answer(mut stage: Stage) {
         .max_block(Duration::from_secs(2))
         .build()
         .expect("legal");
-    let mut producer = TransactionalProducer::connect(config).await.expect("an id");
+    let mut producer = connect_patiently(config).await;
     let transaction = producer.begin().await.expect("idle");
     all_written(send_to(&transaction, topic, 0..1, "in doubt").await).await;
     proxy.set(Direction::ToClient, Flow::Hold);

@@ -160,13 +160,14 @@ async fn late_init(mut stage: Stage) {
     let mut is_first = true;
     proxy.rule(move |request| {
         if request.api_key == ApiKey::InitProducerId && std::mem::take(&mut is_first) {
-            return Verdict::DeliverLate(Duration::from_millis(1500));
+            return Verdict::KeepBack;
         }
         Verdict::Pass
     });
     let mut fenced = connect(&proxy, topic, LONG).await;
     let open = fenced.begin().await.expect("idle");
     all_written(send_to(&open, topic, 0..1, "fenced").await).await;
+    proxy.deliver_kept_back();
     let late = async {
         while proxy.late_answers().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -6,7 +6,9 @@ use kommit::{CommitError, InDoubt, TransactionFate, TransactionalProducer};
 use kommit_tests::kafka::{Reading, RealKafka, Stage};
 use kommit_tests::proxy::{Direction, Flow, Proxy};
 
-use crate::client::{FOREVER, all_written, put_sentinels, send_to, transactional, values_before_sentinel};
+use crate::client::{
+    FOREVER, all_written, connect_patiently, put_sentinels, send_to, transactional, values_before_sentinel,
+};
 
 against_each_kafka!(
     /// R7, R8: the end arrived, its answer is lost, and the broker is away for a while: it is committed, once, and the producer goes on.
@@ -21,19 +23,12 @@ async fn impatient(kafka: &RealKafka, id: &str) -> (Proxy, TransactionalProducer
     let quick = Duration::from_millis(500);
     let config = transactional(proxy.address(), id)
         .max_block(2 * quick)
-        .set("delivery.timeout.ms", "2000")
         .request_timeout(quick)
         .linger(Duration::ZERO)
         .transaction_timeout(Duration::from_secs(3))
         .build()
         .expect("legal settings");
-    // The first id may take a fresh broker longer than this producer waits for anything.
-    let producer = loop {
-        match TransactionalProducer::connect(config.clone()).await {
-            Ok(producer) => break producer,
-            Err(error) => assert!(error.is_retriable(), "{error}"),
-        }
-    };
+    let producer = connect_patiently(config).await;
     (proxy, producer)
 }
 

@@ -69,10 +69,7 @@ async fn kafkas_consumers_share_a_group_of_the_embedded_broker() {
 /// A console consumer that ends after so many records.
 fn spawn(tools: &Tools, records: usize) -> tokio::task::JoinHandle<Vec<ConsumedRecord>> {
     let tools = tools.clone();
-    let reading = Reading::committed(TOPIC)
-        .in_group(GROUP)
-        .until_quiet_for(FOREVER)
-        .at_most(records);
+    let reading = Reading::committed(TOPIC).in_group(GROUP).at_most(records);
     tokio::spawn(async move { tools.console_consume(&reading).await })
 }
 

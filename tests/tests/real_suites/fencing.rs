@@ -1,6 +1,6 @@
 //! Two instances with one transactional id: the older one is fenced, and nothing is doubled.
 
-use kommit::{CommitError, DeadProducer, Transaction, TransactionFate};
+use kommit::{CommitError, DeadProducer, Record, Transaction, TransactionFate};
 use kommit_tests::kafka::{Reading, Stage, sequence_faults};
 
 use crate::client::{
@@ -76,16 +76,20 @@ async fn an_older_instance_that_sends_on_is_fenced(mut stage: Stage) {
     all_written(send_to(&open, topic, 0..1, "before").await).await;
     let mut newer = connect(&kafka, topic).await;
 
-    // To a partition that the transaction had, and to one that it had not.
-    let mut deliveries = send_to(&open, topic, 0..2, "after").await;
-    if let Ok(one_more) = open
-        .send(kommit::Record::new(topic).partition(0).value("after"))
-        .await
-    {
-        deliveries.push(one_more);
+    // To a partition that the transaction had, and to one that it had not. Once the first is refused, the others are not even taken.
+    let mut deliveries = send_to(&open, topic, 0..1, "after").await;
+    let mut refusals = Vec::new();
+    for partition in [1, 0] {
+        let record = Record::new(topic).partition(partition).value("after");
+        match open.send(record).await {
+            Ok(delivery) => deliveries.push(delivery),
+            Err(refusal) => refusals.push(refusal),
+        }
     }
     for outcome in outcomes(deliveries).await {
-        let error = outcome.expect_err("the epoch is out of date");
+        refusals.push(outcome.expect_err("the epoch is out of date"));
+    }
+    for error in refusals {
         assert!(error.requires_abort() || error.is_fatal(), "{error}");
     }
     assert_fenced(&end_of_the_older(open).await);

@@ -23,14 +23,14 @@ against_each_release!(
 
 const REQUEST_TIMED_OUT: i16 = 7;
 /// A record is given up after this time.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A producer behind a proxy that soon gives records up.
 fn impatient(proxy: &Proxy) -> ProducerBuilder {
     ProducerConfig::builder()
         .bootstrap_servers(proxy.address())
         .linger(Duration::ZERO)
-        .request_timeout(Duration::from_millis(700))
+        .request_timeout(Duration::from_secs(1))
         .delivery_timeout(PATIENCE)
         .set("retry.backoff.ms", "20")
         .set("reconnect.backoff.max.ms", "100")
@@ -180,6 +180,9 @@ async fn expire_in_flight(mut stage: Stage) {
     }
     let proxy = kafka.proxy(0);
     let config = impatient(&proxy)
+        // What is sent behind the hold is sixteen megabytes, and is to arrive in time on a busy machine, too.
+        .request_timeout(PATIENCE)
+        .delivery_timeout(2 * PATIENCE)
         .batch_size(200_000)
         // What expires has to make room for what comes after it.
         .buffer_memory(20 << 20)

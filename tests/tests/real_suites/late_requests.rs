@@ -4,19 +4,23 @@
 //! paused machine would. The client asks again in the meantime, gets its answer, and is in the middle of something else when the copy comes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use kafka_protocol::messages::{ApiKey, InitProducerIdResponse, ResponseKind};
+use kafka_protocol::messages::{
+    ApiKey, DescribeTransactionsRequest, InitProducerIdResponse, ResponseKind, TransactionalId,
+};
+use kafka_protocol::protocol::StrBytes;
 use kommit::{
     AbortError, CommitError, DeadProducer, ErrorCode, PartitionVerification, TransactionFate,
     TransactionalProducer,
 };
-use kommit_tests::kafka::{DumpedBatch, Reading, RealKafka, Stage, sequence_faults};
+use kommit_tests::kafka::{DumpedBatch, Reading, RealKafka, Stage, ask, sequence_faults};
 use kommit_tests::proxy::{Decision, Draws, Proxy, Request, Verdict};
 
 use crate::client::{
-    FOREVER, all_written, outcomes, put_sentinels, send_to, transactional, values_before_sentinel,
+    FOREVER, all_written, connect_patiently, outcomes, put_sentinels, send_to, transactional,
+    values_before_sentinel,
 };
 use crate::each_kafka::{draws, enter, kafka_3_9};
 use crate::lines::{Lines, assert_each_line_once};
@@ -83,6 +87,28 @@ async fn late_codes(proxy: &Proxy, at_least: usize) -> Vec<i16> {
         .collect();
     println!("answers to late requests: {codes:?}");
     codes
+}
+
+/// Waits until the coordinator has written every marker of this id's last transaction, which its answer does not wait for.
+async fn until_every_marker_is_written(kafka: &RealKafka, id: &str) {
+    let id = TransactionalId(StrBytes::from_string(id.to_owned()));
+    let request = DescribeTransactionsRequest::default().with_transactional_ids(vec![id]);
+    let written = async {
+        loop {
+            let answer = ask(&kafka.bootstrap_servers(), 0, &request)
+                .await
+                .expect("an answer");
+            if ["CompleteAbort", "CompleteCommit", "Empty"]
+                .contains(&&*answer.transaction_states[0].transaction_state)
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(FOREVER, written)
+        .await
+        .expect("in bounded time");
 }
 
 async fn late_endtxn_commit(mut stage: Stage) {
@@ -200,16 +226,14 @@ async fn commit_timeout_then_abort(mut stage: Stage) {
     proxy.rule(move |request| {
         let is_commit = request.end_of_transaction() == Some(Decision::Commit);
         if is_commit && std::mem::take(&mut is_first) {
-            return Verdict::DeliverLate(Duration::from_millis(3000));
+            return Verdict::KeepBack;
         }
         Verdict::Pass
     });
     let config = transactional(proxy.address(), topic)
         .max_block(Duration::from_millis(1000))
         .set("reconnect.backoff.max.ms", "100");
-    let mut producer = TransactionalProducer::connect(config.build().expect("legal"))
-        .await
-        .expect("an id");
+    let mut producer = connect_patiently(config.build().expect("legal")).await;
     let given_up = producer.begin().await.expect("idle");
     all_written(send_to(&given_up, topic, 0..1, "given up").await).await;
     // Nothing can be asked again until the application has given up.
@@ -222,6 +246,7 @@ async fn commit_timeout_then_abort(mut stage: Stage) {
 
     let next = begin_patiently(&mut producer).await;
     all_written(send_to(&next, topic, 0..1, "next, first").await).await;
+    proxy.deliver_kept_back();
     let codes = late_codes(&proxy, 1).await;
     assert_ne!(codes, [0], "it would have committed half of this transaction");
     all_written(send_to(&next, topic, 0..1, "next, second").await).await;
@@ -248,7 +273,8 @@ async fn begin_patiently(producer: &mut TransactionalProducer) -> kommit::Transa
     producer.begin().await.expect("nothing was sent since")
 }
 
-/// Gives a record up whose requests are still on their way, and aborts its transaction: the producer can go on, or is dead. The proxy delivers them.
+/// Gives a record up whose requests are still on their way, and aborts its transaction: the producer can go on, or is dead. The proxy delivers them
+/// behind the marker of the abort.
 async fn abort_over_late_record(
     kafka: &RealKafka,
     topic: &str,
@@ -260,14 +286,14 @@ async fn abort_over_late_record(
     let keep_back = Arc::clone(&is_kept_back);
     proxy.rule(move |request| {
         if request.api_key == ApiKey::Produce && keep_back.load(Ordering::Relaxed) {
-            return Verdict::DeliverLate(Duration::from_millis(4000));
+            return Verdict::KeepBack;
         }
         Verdict::Pass
     });
     let config = transactional(proxy.address(), topic)
         .partition_verification(verification)
-        .request_timeout(Duration::from_millis(1200))
-        .delivery_timeout(Duration::from_millis(1300));
+        .request_timeout(Duration::from_millis(2400))
+        .delivery_timeout(Duration::from_millis(2500));
     let mut producer = TransactionalProducer::connect(config.build().expect("legal"))
         .await
         .expect("an id");
@@ -289,6 +315,8 @@ async fn abort_over_late_record(
         AbortError::Dead(dead) => dead,
         other => panic!("the coordinator answers: {other:?}"),
     });
+    until_every_marker_is_written(kafka, topic).await;
+    proxy.deliver_kept_back();
     (proxy, producer, ended)
 }
 
@@ -309,10 +337,7 @@ async fn late_produce_after_abort(mut stage: Stage) {
         abort_over_late_record(&kafka, topic, PartitionVerification::Enabled).await;
     aborted.expect("the producer goes on");
     let codes = late_codes(&proxy, 2).await;
-    assert!(
-        codes.iter().any(|code| *code != 0),
-        "none came behind the abort: {codes:?}"
-    );
+    assert!(codes.iter().all(|code| *code != 0), "{codes:?}");
     commit_next(&kafka, topic, &mut producer).await;
 }
 
@@ -330,7 +355,7 @@ async fn late_produce_without_verification() {
     let dead = aborted.expect_err("the id is taken over");
     assert_eq!(dead.transaction(), TransactionFate::NotCommitted, "{dead}");
     let codes = late_codes(&proxy, 2).await;
-    assert!(codes.iter().any(|code| *code != 0), "{codes:?}");
+    assert!(codes.iter().all(|code| *code != 0), "{codes:?}");
     assert_eq!(behind_the_marker(&kafka, topic).await, 0);
     let config = transactional(kafka.bootstrap_servers(), topic).build();
     let mut successor = TransactionalProducer::connect(config.expect("legal"))
@@ -365,7 +390,7 @@ async fn late_addpartitions(mut stage: Stage) {
         request.api_key == ApiKey::AddPartitionsToTxn
     }));
     let connect = || {
-        let config = transactional(proxy.address(), topic).transaction_timeout(Duration::from_millis(1500));
+        let config = transactional(proxy.address(), topic).transaction_timeout(Duration::from_millis(3000));
         TransactionalProducer::connect(config.build().expect("legal"))
     };
     let mut producer = connect().await.expect("an id");
@@ -388,7 +413,7 @@ async fn late_addpartitions(mut stage: Stage) {
         committed.push(value);
         // Idle for longer than a request is kept back and a transaction may last: a phantom would be aborted, and the producer fenced.
         if number % 10 == 9 {
-            tokio::time::sleep(Duration::from_millis(3500)).await;
+            tokio::time::sleep(Duration::from_millis(5000)).await;
         }
     }
     let codes = late_codes(&proxy, 4).await;
@@ -413,14 +438,14 @@ async fn late_addpartitions_before_the_new_epoch(mut stage: Stage) {
     let topic = "late-addpartitions-renewal";
     kafka.create_topic(topic, 1).await;
     let proxy = kafka.proxy(0);
-    let (mut is_first, mut renewals) = (true, 0);
+    let mut is_first = true;
+    let renewals = Arc::new(AtomicUsize::new(0));
+    let may_renew = Arc::new(AtomicBool::new(false));
+    let (asked, may_pass) = (Arc::clone(&renewals), Arc::clone(&may_renew));
     proxy.rule(move |request| match request.api_key {
-        ApiKey::AddPartitionsToTxn if std::mem::take(&mut is_first) => {
-            Verdict::DeliverLate(Duration::from_millis(1500))
-        }
-        // Ten refusals, behind which the producer waits for 1, 2, 4 … 512 milliseconds, and then for another second.
-        ApiKey::InitProducerId if request.renews_an_epoch() && renewals < 11 => {
-            renewals += 1;
+        ApiKey::AddPartitionsToTxn if std::mem::take(&mut is_first) => Verdict::KeepBack,
+        ApiKey::InitProducerId if request.renews_an_epoch() && !may_pass.load(Ordering::Relaxed) => {
+            asked.fetch_add(1, Ordering::Relaxed);
             Verdict::Answer(Box::new(ResponseKind::InitProducerId(
                 InitProducerIdResponse::default().with_error_code(ErrorCode::ConcurrentTransactions.code()),
             )))
@@ -434,11 +459,17 @@ async fn late_addpartitions_before_the_new_epoch(mut stage: Stage) {
     let mut producer = connect().await.expect("an id");
     let transaction = producer.begin().await.expect("idle");
     send_to(&transaction, topic, 0..1, "first").await;
-    transaction
-        .commit()
-        .await
-        .expect("it was committed before the epoch could be renewed");
-    assert_eq!(late_codes(&proxy, 1).await, [0], "the copy opens a transaction");
+    let phantom = async {
+        while renewals.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        until_every_marker_is_written(&kafka, topic).await;
+        proxy.deliver_kept_back();
+        assert_eq!(late_codes(&proxy, 1).await, [0], "the copy opens a transaction");
+        may_renew.store(true, Ordering::Relaxed);
+    };
+    let (committed, ()) = tokio::join!(transaction.commit(), phantom);
+    committed.expect("it was committed before the epoch could be renewed");
     let error = producer
         .begin()
         .await

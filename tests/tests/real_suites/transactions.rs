@@ -127,7 +127,7 @@ async fn a_transaction_over_its_time_is_aborted_and_cannot_be_committed(mut stag
     let topic = "over-time";
     kafka.create_topic(topic, 1).await;
     let config = transactional(kafka.bootstrap_servers(), topic)
-        .transaction_timeout(Duration::from_millis(700))
+        .transaction_timeout(Duration::from_secs(2))
         .build();
     let mut producer = TransactionalProducer::connect(config.expect("legal"))
         .await
