@@ -16,6 +16,7 @@ mod doubt;
 mod embedded_groups;
 mod fencing;
 mod given_up;
+mod going_on;
 mod kafka_tools;
 mod killed_load;
 mod late_requests;
