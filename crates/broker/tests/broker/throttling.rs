@@ -5,7 +5,7 @@ use std::time::Duration;
 use kommit_broker::BrokerConfig;
 use kommit_protocol::messages::*;
 
-use crate::scene::{Batch, Scene, TV2};
+use crate::scene::{Batch, Scene, TV2, fetch_from};
 
 fn throttled(millis: u64) -> Scene {
     Scene::with(BrokerConfig {
@@ -54,8 +54,10 @@ fn there_are_no_quotas_but_the_throttle() {
     let connection = scene.connect();
     let answer = scene.ask(connection, &ApiVersionsRequest::default(), 0);
     assert!(!answer.api_keys.iter().any(|api| QUOTAS.contains(&api.api_key)));
-    for _ in 0..1000 {
-        let answer = scene.ask(connection, &Batch::plain().records(100).request(), TV2);
-        assert_eq!(answer.throttle_time_ms, 0);
+    for number in 0..1000 {
+        let written = scene.ask(connection, &Batch::plain().records(100).request(), TV2);
+        let read = scene.ask(connection, &fetch_from(100 * number, 0), 12);
+        assert_eq!((written.throttle_time_ms, read.throttle_time_ms), (0, 0));
+        assert!(read.responses[0].partitions[0].records.is_some());
     }
 }
