@@ -23,14 +23,12 @@ fn a_queued_batch_expires_unsent() {
     assert_eq!(record.outcome(), RecordOutcome::Waiting);
     world.run_for(2 * MILLI);
     let error = record.outcome().error();
-    assert!(matches!(
-        error.kind(),
-        SendErrorKind::DeliveryTimeout {
-            records: 1,
-            progress: Progress::NotSent,
-            ..
-        }
-    ));
+    let expected = SendErrorKind::DeliveryTimeout {
+        records: 1,
+        age: 10 * SECOND,
+        progress: Progress::NotSent,
+    };
+    assert_eq!(*error.kind(), expected);
     assert!(!error.may_be_written());
     world.expect_unsent(Produce);
 

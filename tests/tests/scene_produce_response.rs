@@ -110,6 +110,27 @@ fn an_error_that_no_repetition_mends_is_told() {
     assert_eq!(next.outcome(), written_at(0));
 }
 
+/// S-71: what the broker says about an error is told with it, and the topic with both.
+#[test]
+fn the_brokers_words_are_told() {
+    let world = World::seeded(9).topic("orders", 1);
+    let producer = world.idempotent();
+    let refusal = edit_partition(|partition| {
+        partition.error_code = ErrorCode::TopicAuthorizationFailed;
+        partition.error_message = Some("not on Sundays".to_owned());
+    });
+    world.rule(refusal.once());
+    let record = producer.send("orders", 0, "a");
+    world.run();
+    let error = record.outcome().error();
+    assert_eq!(error.code(), Some(ErrorCode::TopicAuthorizationFailed));
+    let text = error.to_string();
+    assert!(
+        text.contains("orders") && text.contains("not on Sundays"),
+        "{text}"
+    );
+}
+
 /// S-68: one record that is too large for the broker fails.
 #[test]
 fn a_record_too_large_for_the_broker_fails() {
