@@ -17,9 +17,6 @@ mod window;
 
 use window::{HELD_BACK_COSTS, SHORTEST_PAUSE, TOO_EARLY_COSTS, Window};
 
-/// Nobody asks who comes later than this: hardly any window is longer.
-const ASKED_WITHIN: Duration = Duration::from_millis(10);
-
 /// What the first answer of a transaction said about the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstAnswer {
@@ -129,7 +126,7 @@ impl Pace {
     }
 
     /// The question that is to be asked before the first request of the next transaction goes. Nobody is held back by questions for
-    /// longer than by the broker.
+    /// longer than by the broker, and who comes later than that does not ask.
     pub(crate) fn question(&self, now: Instant) -> Option<MarkersQuestion> {
         let Stage::Ended {
             coordinator,
@@ -139,16 +136,17 @@ impl Pace {
         else {
             return None;
         };
-        let is_worth_it = match asking {
-            Asking::NotYet => now - at < ASKED_WITHIN && self.windows.get(&coordinator)?.is_asked_about(),
-            Asking::TooEarly { .. } => now - at < HELD_BACK_COSTS,
+        let may_ask = match asking {
+            Asking::NotYet => self.windows.get(&coordinator)?.is_asked_about(),
+            Asking::TooEarly { .. } => true,
             Asking::UnderWay { .. } | Asking::Over(_) => false,
         };
+        let is_time = now - at < HELD_BACK_COSTS && self.holds_until(now).is_none();
         let question = MarkersQuestion {
             coordinator,
             ended: at,
         };
-        (is_worth_it && self.holds_until(now).is_none()).then_some(question)
+        (may_ask && is_time).then_some(question)
     }
 
     /// The question is out.
