@@ -16,6 +16,7 @@ mod read_command;
 mod signals;
 
 use std::io::Write;
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,7 +27,11 @@ use crate::failure::{Failure, exit_code};
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_logging();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads(&arguments.command))
+        .enable_all()
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             return report(&Failure::failed(
@@ -49,6 +54,16 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Broker(arguments) => broker_command::run(arguments).await,
         Command::Read(arguments) => read_command::run(arguments).await,
         Command::Perf(arguments) => perf::run(arguments).await,
+    }
+}
+
+/// Where records are sent, the main thread does that, and has a processor of its own: a thread more than there are processors makes each
+/// transaction wait for one.
+fn worker_threads(command: &Command) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    match command {
+        Command::Load(_) | Command::Perf(_) => (processors - 1).max(1),
+        Command::Broker(_) | Command::Read(_) => processors,
     }
 }
 
