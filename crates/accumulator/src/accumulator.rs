@@ -24,6 +24,7 @@ use crate::partitioner::Turn;
 use crate::pool::{Page, PageWait, Pool, PoolRefusal};
 use crate::queue::{Appended, Entry, Follow, NotAppended, Opening, PartitionQueue, Ring, Stay};
 use crate::topic::{Destination, Place, TopicQueues};
+use crate::way::{Long, MakeWay};
 
 /// How often an append follows a sticky partition that others keep switching, before it stays where it is.
 const FOLLOWED_SWITCHES: u32 = 16;
@@ -196,6 +197,18 @@ impl Accumulator {
         };
         let queue = topic.queues().get(partition as usize)?;
         queue.append_amid(record, &entry)
+    }
+
+    /// Something to wait for, for a moment, before a page is asked for: the line of batches for the same destination is long, and its sender
+    /// had better catch up.
+    pub fn make_way<'t>(&self, destination: &Destination<'t>) -> Option<MakeWay<'t>> {
+        let topic = destination.topic;
+        let partition = match destination.place {
+            Place::Fixed(partition) => partition,
+            Place::Sticky => topic.sticky().turn().partition()?,
+        };
+        let queue = topic.queues().get(partition as usize)?;
+        queue.make_way(Long::of(self.config.batch_size))
     }
 
     /// A page if there is one now and nobody waits for it already.

@@ -1,8 +1,8 @@
 //! Records in, batches out, within a fixed memory.
 //!
 //! Two halves, made by [`accumulator()`]. The [`Accumulator`] is shared by the tasks that send: `gate` (may a record enter),
-//! `partitioner`, `load` and `topic` (where does it go), `accumulator` and `queue` (into which batch), `ratio` (how full), `pool` (in which memory), `doorbell`
-//! (who must know). The [`Drainer`] belongs to the sender core: which partitions are ready, in which order batches leave, and how they end.
+//! `partitioner`, `load` and `topic` (where does it go), `accumulator` and `queue` (into which batch), `ratio` (how full), `pool` (in which memory), `way` (not
+//! too fast), `doorbell` (who must know). The [`Drainer`] belongs to the sender core: which partitions are ready, in which order batches leave, and how they end.
 //! Between them: `batch` and `stamped` (the stages of a batch), `split` (one that was too large), `completion` and `error` (what the sender
 //! of a record gets).
 //!
@@ -28,6 +28,7 @@ mod split;
 mod stamped;
 mod sync;
 mod topic;
+mod way;
 
 pub use accumulator::{Accumulator, AppendRefusal, accumulator};
 pub use batch::RecordRef;
@@ -46,3 +47,4 @@ pub use pool::{Page, PageWait, PoolRefusal};
 pub use split::Split;
 pub use stamped::{BytesInUse, Stamp, StampScope, StampedBatch};
 pub use topic::{Destination, TopicQueues};
+pub use way::MakeWay;

@@ -57,6 +57,10 @@ impl PartitionLoad {
         set(&self.queued, batches);
     }
 
+    pub(crate) fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed) as usize
+    }
+
     pub(crate) fn set_retries(&self, batches: usize) {
         set(&self.retries, batches);
     }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
+use std::task::{Poll, Waker};
 
 use kommit_protocol::batch::Compression;
 use kommit_protocol::time::Instant;
@@ -19,6 +20,7 @@ use crate::partitioner::{Sticky, StuckBytes, Switching, Turn};
 use crate::pool::Page;
 use crate::ratio::{CompressionRatio, Sizing};
 use crate::sync::{Mutex, MutexGuard};
+use crate::way::{Line, Long, MakeWay};
 
 /// The queue of one partition.
 #[derive(Debug)]
@@ -37,6 +39,7 @@ struct QueueState {
     open: Option<OpenBatch>,
     stuck: StuckBytes,
     bell: Bell,
+    line: Line,
 }
 
 #[derive(Debug)]
@@ -186,6 +189,7 @@ impl PartitionQueue {
             open: None,
             stuck: StuckBytes::default(),
             bell: Bell::Silent,
+            line: Line::default(),
         };
         Self {
             topic_partition: TopicPartition { topic, partition },
@@ -288,8 +292,28 @@ impl PartitionQueue {
     pub(crate) fn take_first(&self, limit: Option<usize>) -> (Result<Taken, NotTaken>, Front) {
         let mut state = self.lock();
         let taken = state.take_first(limit);
-        self.load.set_queued(state.length());
-        (taken, state.front())
+        let (length, front) = (state.length(), state.front());
+        self.load.set_queued(length);
+        let woken = state.line.shorten(length);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+        (taken, front)
+    }
+
+    /// Something to wait for, for a moment, before another batch is put behind a long line.
+    pub(crate) fn make_way(&self, long: Long) -> Option<MakeWay<'_>> {
+        long.is_reached(self.load.queued())
+            .then(|| MakeWay::new(self, long))
+    }
+
+    pub(crate) fn poll_line(&self, long: Long, waker: &Waker) -> Poll<()> {
+        let mut state = self.lock();
+        let length = state.length();
+        state.line.poll(length, long, waker)
+    }
+
+    pub(crate) fn leave_line(&self) {
+        self.lock().line.stand();
     }
 
     /// takes batches from the front for as long as their time of creation is accepted.

@@ -30,6 +30,8 @@ use crate::topic::Topic;
 
 use metadata::has_place;
 
+/// How long a record makes way for the sender. A line that moves is short again in less.
+const PATIENCE: Duration = Duration::from_millis(1);
 /// Longest wait for the sender to say why brokers cannot be reached.
 const DIAGNOSIS_BOUND: Duration = Duration::from_secs(1);
 
@@ -220,6 +222,7 @@ impl Client {
             Ok(delivery) => Ok(delivery),
             Err(AppendRefusal::NeedsPage(size)) => {
                 let deadline = self.now() + self.max_block;
+                self.make_way(&destination).await;
                 self.append_waiting(&destination, record, transaction, (size, deadline))
                     .await
             }
@@ -333,6 +336,14 @@ impl Client {
         self.handle
             .accumulator()
             .append(destination, &record.bytes(), page, transaction, now)
+    }
+
+    /// Lets the sender catch up before there is another batch for it, if it is about to.
+    async fn make_way(&self, destination: &Destination<'_>) {
+        if let Some(line) = self.handle.accumulator().make_way(destination) {
+            // Whether the line became short or the time is over: the record goes on.
+            let _moved = tokio::time::timeout(PATIENCE.min(self.max_block), line).await;
+        }
     }
 
     /// waits for memory outside of every lock, once per append.

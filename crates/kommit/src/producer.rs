@@ -78,8 +78,8 @@ impl Producer {
         })
     }
 
-    /// Puts a record into its batch, waiting up to `max.block.ms` for the topic's metadata and for memory together. The returned
-    /// [`Delivery`] tells where the record was written.
+    /// Puts a record into its batch, waiting up to `max.block.ms` for the topic's metadata and for memory together, and up to a millisecond
+    /// behind a long line of batches that moves. The returned [`Delivery`] tells where the record was written.
     ///
     /// # Errors
     ///

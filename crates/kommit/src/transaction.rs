@@ -31,8 +31,8 @@ impl<'p> Transaction<'p> {
         Self { producer, number }
     }
 
-    /// Puts a record into its batch, waiting up to `max.block.ms` for the topic's metadata and for memory together. The returned [`Delivery`]
-    /// tells where the record was written; a commit waits for it in any case, and does not succeed unless it did.
+    /// Puts a record into its batch, waiting as [`Producer::send`](crate::Producer::send) does. The returned [`Delivery`] tells where the record was written; a
+    /// commit waits for it in any case, and does not succeed unless it did.
     ///
     /// # Errors
     ///
