@@ -2,11 +2,24 @@
 //!
 //! Numbers may be a moment old; a choice by chance can live with that. Nobody here counts batches or looks at brokers: both is told.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// How many partitions of a topic are not available, so that a choice among all of them need not look at each.
+#[derive(Debug, Default)]
+pub(crate) struct Unavailable(AtomicU32);
+
+impl Unavailable {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
 
 /// How one partition stands.
 #[derive(Debug)]
 pub(crate) struct PartitionLoad {
+    /// Those of the topic. The core alone changes who is among them.
+    unavailable: Arc<Unavailable>,
     /// Metadata knows a leader.
     has_leader: AtomicBool,
     /// It takes no records behind a gap (H07). Changes only under the lock of its queue, so that no append overlooks it.
@@ -19,9 +32,11 @@ pub(crate) struct PartitionLoad {
     retries: AtomicU32,
 }
 
-impl Default for PartitionLoad {
-    fn default() -> Self {
+impl PartitionLoad {
+    /// Nothing waits yet, and there is a leader.
+    pub(crate) fn new(unavailable: Arc<Unavailable>) -> Self {
         Self {
+            unavailable,
             has_leader: AtomicBool::new(true),
             stopped: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
@@ -29,9 +44,7 @@ impl Default for PartitionLoad {
             retries: AtomicU32::new(0),
         }
     }
-}
 
-impl PartitionLoad {
     /// Whether it is worth choosing: it has a leader and takes records.
     pub(crate) fn is_available(&self) -> bool {
         self.has_leader.load(Ordering::Relaxed) && !self.is_stopped()
@@ -42,11 +55,21 @@ impl PartitionLoad {
     }
 
     pub(crate) fn set_stopped(&self, stopped: bool) {
-        self.stopped.store(stopped, Ordering::Relaxed);
+        self.switch(&self.stopped, stopped);
     }
 
     pub(crate) fn set_has_leader(&self, has_leader: bool) {
-        self.has_leader.store(has_leader, Ordering::Relaxed);
+        self.switch(&self.has_leader, has_leader);
+    }
+
+    fn switch(&self, what: &AtomicBool, on: bool) {
+        let was_available = self.is_available();
+        what.store(on, Ordering::Relaxed);
+        match (was_available, self.is_available()) {
+            (true, false) => self.unavailable.0.fetch_add(1, Ordering::Relaxed),
+            (false, true) => self.unavailable.0.fetch_sub(1, Ordering::Relaxed),
+            (false, false) | (true, true) => return,
+        };
     }
 
     pub(crate) fn set_stalled(&self, stalled: bool) {
@@ -120,7 +143,7 @@ mod tests {
     use super::*;
 
     fn waiting(batches: usize) -> PartitionLoad {
-        let load = PartitionLoad::default();
+        let load = PartitionLoad::new(Arc::default());
         load.set_queued(batches);
         load
     }

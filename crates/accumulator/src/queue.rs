@@ -182,7 +182,12 @@ impl Taken {
 }
 
 impl PartitionQueue {
-    pub(crate) fn new(topic: Arc<str>, partition: u32, ratio: Arc<CompressionRatio>) -> Self {
+    pub(crate) fn new(
+        topic: Arc<str>,
+        partition: u32,
+        ratio: Arc<CompressionRatio>,
+        load: PartitionLoad,
+    ) -> Self {
         let partition = PartitionId(i32::try_from(partition).expect("partitions are numbered in 31 bits"));
         let state = QueueState {
             full: VecDeque::new(),
@@ -194,7 +199,7 @@ impl PartitionQueue {
         Self {
             topic_partition: TopicPartition { topic, partition },
             index: OnceLock::new(),
-            load: PartitionLoad::default(),
+            load,
             ratio,
             state: Mutex::new(state),
         }
@@ -604,7 +609,12 @@ mod tests {
         Scene {
             accumulator,
             _drainer: drainer,
-            queue: PartitionQueue::new(Arc::from("orders"), 0, Arc::default()),
+            queue: PartitionQueue::new(
+                Arc::from("orders"),
+                0,
+                Arc::default(),
+                PartitionLoad::new(Arc::default()),
+            ),
         }
     }
 

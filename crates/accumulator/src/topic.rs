@@ -12,7 +12,7 @@ use kommit_protocol::units::PartitionId;
 
 use crate::accumulator::AppendRefusal;
 use crate::config::{Partitioning, StickyChoice};
-use crate::load::least_loaded;
+use crate::load::{PartitionLoad, Unavailable, least_loaded};
 use crate::partitioner::{Partitions, Sticky, partition_of_key};
 use crate::queue::PartitionQueue;
 use crate::random::SharedRandom;
@@ -39,6 +39,7 @@ struct TopicChoices {
     partitions: AtomicU32,
     round_robin: AtomicU32,
     ratio: Arc<CompressionRatio>,
+    unavailable: Arc<Unavailable>,
 }
 
 /// Where a record goes: a partition of a topic, or whichever partition unkeyed records stick to at the moment of the append.
@@ -66,6 +67,7 @@ impl TopicQueues {
             partitions: AtomicU32::new(0),
             round_robin: AtomicU32::new(0),
             ratio: Arc::default(),
+            unavailable: Arc::default(),
         };
         let topic = Self {
             name,
@@ -77,9 +79,12 @@ impl TopicQueues {
 
     /// A handle with at least `partition_count` partitions that shares all queues of this one. Topics never shrink.
     pub(crate) fn grown_to(&self, partition_count: u32) -> Self {
-        let ratio = &self.choices.ratio;
+        let TopicChoices {
+            ratio, unavailable, ..
+        } = &*self.choices;
         let added = (self.partition_count()..partition_count).map(|partition| {
-            let queue = PartitionQueue::new(Arc::clone(&self.name), partition, Arc::clone(ratio));
+            let load = PartitionLoad::new(Arc::clone(unavailable));
+            let queue = PartitionQueue::new(Arc::clone(&self.name), partition, Arc::clone(ratio), load);
             Arc::new(queue)
         });
         let queues = self.queues.iter().cloned().chain(added).collect();
@@ -219,6 +224,9 @@ impl TopicQueues {
     fn next_in_turn(&self) -> Place {
         let turn = self.choices.round_robin.fetch_add(1, Ordering::Relaxed);
         let count = self.partition_count();
+        if self.choices.unavailable.is_empty() {
+            return Place::Fixed(turn % count.max(1));
+        }
         let available = || (0..count).filter(|partition| self.has_leader(*partition));
         let leaders = u32::try_from(available().count()).expect("partitions are numbered in 31 bits");
         let chosen = turn

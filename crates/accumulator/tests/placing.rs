@@ -271,6 +271,10 @@ fn round_robin_takes_available_partitions_in_turn() {
     scene.topic.set_available(|_| false);
     let turns: BTreeSet<i32> = (0..4).map(|_| placed(&scene, &keyed(b"a"))).collect();
     assert_eq!(turns.len(), 4);
+    for _again in 0..2 {
+        scene.topic.set_available(|_| true);
+    }
+    assert_eq!([(); 5].map(|()| placed(&scene, &keyed(b"a"))), [3, 0, 1, 2, 3]);
 }
 
 #[derive(Debug)]
