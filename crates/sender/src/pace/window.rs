@@ -21,10 +21,10 @@ const FORGET: u32 = 256;
 const RECENT: u32 = 16;
 /// The least by which a pause shrinks: the shortest one is gone by the time it has cost as much as a transaction that is held back.
 pub(super) const LEAST_SHRINK: Duration = Duration::from_nanos(250);
-/// A first question that comes too early lengthens the pause by this part, one that does not shortens it by the other: they are in
-/// balance where three in ten come too early. Markers written in most windows, few questions, and little time lost in short windows.
+/// By this part a first question that comes too early lengthens the pause.
 const LENGTHEN: u32 = 10;
-/// See above.
+/// By this part one that does not shortens it: they are in balance where three in ten come too early, so that few are asked a second
+/// time, and little time is lost in windows that are shorter than most.
 const SHORTEN: u32 = 25;
 /// After so many first questions in a row that were not needed, nobody asks any more.
 const NEEDLESS: u32 = 1000;
