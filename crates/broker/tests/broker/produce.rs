@@ -336,6 +336,22 @@ fn results_are_independent() {
     assert_eq!(codes, [ErrorCode::None, ErrorCode::InvalidRecord]);
 }
 
+/// B-29: a topic with fewer replicas than `min.insync.replicas` asks for needs those that it has.
+#[test]
+fn a_topic_needs_no_more_replicas_in_sync_than_it_has() {
+    let topic_defaults = TopicConfig {
+        min_insync_replicas: 2,
+        ..TopicConfig::default()
+    };
+    let mut scene = Scene::with(BrokerConfig {
+        topic_defaults,
+        ..BrokerConfig::default()
+    });
+    let connection = scene.connect();
+    let written = scene.produce(connection, &Batch::plain());
+    assert_eq!(written.error_code, ErrorCode::None);
+}
+
 /// B-29: too few replicas in sync refuse acks = all, and only that.
 #[test]
 fn too_few_replicas_in_sync_refuse_acks_all() {
