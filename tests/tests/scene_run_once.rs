@@ -16,6 +16,27 @@ use kommit_tests::world::{CallOutcome, RecordOutcome, World, aborted, committed,
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
 
+/// S-23: a fatal error tells every record at once, the one that waits and the one on the wire.
+#[test]
+fn a_fatal_error_tells_what_waits_and_what_is_in_flight() {
+    let world = World::with_brokers(3, 2)
+        .topic("orders", 2)
+        .transaction_version(1);
+    world.move_transaction_coordinator(1);
+    world.move_leader("orders", 0, Some(2));
+    let producer = world.transactional("t-1");
+    producer.begin();
+    world.rule(hold(Produce));
+    let in_flight = producer.send("orders", 0, "a");
+    world.run_until_sent(Produce, 1);
+    world.rule(answer(AddPartitionsToTxn, ErrorCode::ProducerFenced).once());
+    let queued = producer.send("orders", 1, "b");
+    world.run_for(SECOND);
+    let [in_flight, queued] = [in_flight, queued].map(|record| record.outcome().error());
+    assert!(in_flight.is_fatal() && in_flight.may_be_written(), "{in_flight}");
+    assert!(queued.is_fatal() && !queued.may_be_written(), "{queued}");
+}
+
 /// S-21, S-23: in the fatal state every record fails and nothing is sent any more.
 #[test]
 fn a_fenced_producer_sends_nothing_any_more() {
