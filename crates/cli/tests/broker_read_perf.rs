@@ -5,35 +5,50 @@
 mod program;
 
 use std::io::{BufRead, BufReader};
-use std::process::Child;
+use std::process::{Child, Command};
 
 use kommit_broker::{Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 use program::{Scratch, Stage, json, kommit, signal, told};
 
-#[test]
-fn the_broker_ends_on_sigterm() {
-    let mut broker = kommit(&["broker", "--port", "0"]).spawn().unwrap();
-    let mut line = String::new();
-    let mut said = BufReader::new(broker.stdout.take().unwrap());
-    said.read_line(&mut line).unwrap();
-    assert!(line.contains("accepts connections"), "{line}");
-    signal(&broker, "TERM");
-    assert!(broker.wait().unwrap().success());
-}
-
-/// A `kommit broker` with a data directory, and where it accepts connections.
-fn broker_with(directory: &str) -> (Child, String) {
-    let mut broker = kommit(&["broker", "--port", "0", "--data-dir", directory])
-        .spawn()
-        .unwrap();
+/// A `kommit broker` with these options, and where it says that it accepts connections.
+fn broker_with(options: &[&str]) -> (Child, String) {
+    let command = [&["broker", "--port", "0"], options].concat();
+    let mut broker = kommit(&command).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(broker.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
+    assert!(line.contains("accepts connections"), "{line}");
     let servers = line.trim().rsplit(' ').next().unwrap().to_owned();
     (broker, servers)
+}
+
+/// Ends a broker by this signal, to its own satisfaction.
+fn end(mut broker: Child, name: &str) {
+    signal(&broker, name);
+    assert!(broker.wait().unwrap().success());
+}
+
+/// `kommit load` of a file into the topic t of these brokers, with more options.
+fn load(file: &Scratch, servers: &str, options: &[&str]) -> Command {
+    let mut command = kommit(&["load", file.0.to_str().unwrap(), "--topic", "t"]);
+    command.args(["--transactional-id", "i", "--bootstrap-servers", servers]);
+    command.args(options);
+    command
+}
+
+/// A load that succeeds.
+fn loads(file: &Scratch, servers: &str, options: &[&str]) {
+    let output = load(file, servers, options).output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+}
+
+#[test]
+fn the_broker_ends_on_sigterm() {
+    let (broker, _servers) = broker_with(&[]);
+    end(broker, "TERM");
 }
 
 /// B-5: records, the cursor of a load and the transactional id outlive a broker that is killed.
@@ -42,32 +57,14 @@ fn a_killed_broker_finds_everything_again() {
     let directory = std::env::temp_dir().join(format!("kommit-data-{}", std::process::id()));
     let directory = directory.to_str().unwrap();
     let file = Scratch::holding("a\nb\nc\n");
-    let path = file.0.to_str().unwrap();
-    let load = |servers: &str| {
-        let job = [
-            "load",
-            path,
-            "--topic",
-            "t",
-            "--transactional-id",
-            "i",
-            "--partitions",
-            "1",
-        ];
-        let output = kommit(&job)
-            .args(["--json", "--bootstrap-servers", servers])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", told(&output));
-    };
-    let (mut broker, servers) = broker_with(directory);
-    load(&servers);
+    let (mut broker, servers) = broker_with(&["--data-dir", directory]);
+    loads(&file, &servers, &["--partitions", "1"]);
     signal(&broker, "KILL");
     broker.wait().unwrap();
 
-    let (mut broker, servers) = broker_with(directory);
+    let (broker, servers) = broker_with(&["--data-dir", directory]);
     file.write("a\nb\nc\nd\n");
-    load(&servers);
+    loads(&file, &servers, &["--partitions", "1"]);
     let output = kommit(&["read", "t", "--bootstrap-servers", &servers])
         .output()
         .unwrap();
@@ -77,8 +74,7 @@ fn a_killed_broker_finds_everything_again() {
         "{}",
         told(&output)
     );
-    signal(&broker, "TERM");
-    assert!(broker.wait().unwrap().success());
+    end(broker, "TERM");
     std::fs::remove_dir_all(directory).unwrap();
 }
 
@@ -88,18 +84,12 @@ fn a_broker_without_its_directory_ends() {
     let directory = std::env::temp_dir().join(format!("kommit-taken-{}", std::process::id()));
     let directory = directory.to_str().unwrap();
     let file = Scratch::holding("a\n");
-    let load = |servers: &str| {
-        let path = file.0.to_str().unwrap();
-        let mut command = kommit(&["load", path, "--topic", "t", "--transactional-id", "i"]);
-        command.args(["--partitions", "1", "--bootstrap-servers", servers]);
-        command
-    };
-    let (older, of_older) = broker_with(directory);
-    let (mut newer, of_newer) = broker_with(directory);
-    let output = load(&of_newer).output().unwrap();
-    assert!(output.status.success(), "{}", told(&output));
+    let (older, of_older) = broker_with(&["--data-dir", directory]);
+    let (newer, of_newer) = broker_with(&["--data-dir", directory]);
+    let one = ["--partitions", "1"];
+    loads(&file, &of_newer, &one);
 
-    let mut refused = load(&of_older).spawn().unwrap();
+    let mut refused = load(&file, &of_older, &one).spawn().unwrap();
     let ended = older.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(1));
     assert!(
@@ -109,49 +99,17 @@ fn a_broker_without_its_directory_ends() {
     );
     refused.kill().unwrap();
     refused.wait().unwrap();
-    signal(&newer, "TERM");
-    assert!(newer.wait().unwrap().success());
+    end(newer, "TERM");
     std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]
 fn the_broker_says_where_it_accepts_and_ends_on_ctrl_c() {
-    let mut broker = kommit(&[
-        "broker",
-        "--port",
-        "0",
-        "--nodes",
-        "2",
-        "--transaction-version",
-        "1",
-    ])
-    .spawn()
-    .unwrap();
-    let mut line = String::new();
-    BufReader::new(broker.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let servers = line.trim().rsplit(' ').next().unwrap().to_owned();
-    assert_eq!(servers.split(',').count(), 2, "{line}");
+    let (broker, servers) = broker_with(&["--nodes", "2", "--transaction-version", "1"]);
+    assert_eq!(servers.split(',').count(), 2, "{servers}");
     let file = Scratch::holding("a\nb\n");
-    let path = file.0.to_str().unwrap();
-    let load = [
-        "load",
-        path,
-        "--topic",
-        "t",
-        "--transactional-id",
-        "i",
-        "--partitions",
-        "2",
-        "--verify",
-        "--bootstrap-servers",
-        &servers,
-    ];
-    let output = kommit(&load).output().unwrap();
-    assert!(output.status.success(), "{}", told(&output));
-    signal(&broker, "INT");
-    assert!(broker.wait().unwrap().success());
+    loads(&file, &servers, &["--partitions", "2", "--verify"]);
+    end(broker, "INT");
 }
 
 /// B-112: what was aborted is seen with read_uncommitted only.
