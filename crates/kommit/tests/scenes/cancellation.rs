@@ -7,10 +7,7 @@ use kommit::{ConsumerGroupMetadata, Offset, OffsetAndMetadata, TopicPartition, T
 use kommit_broker::{Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 
-use crate::stage::{Stage, TOPIC, VERSIONS, commits, given_up_after, record, text};
-
-/// More polls than any call here needs, so that the sweep also sees each call end.
-const POLLS: usize = 6;
+use crate::stage::{POLLS, Stage, TOPIC, at_each_poll, commits, given_up_after, record, text, writes};
 
 /// P-34: a `send` that is dropped while it waits has sent nothing.
 #[tokio::test]
@@ -87,108 +84,79 @@ async fn a_dropped_connect_leaves_the_id_to_the_next() {
 /// P-28: a `begin` that is dropped while it ends an earlier transaction begins nothing, and the next one goes on where it was.
 #[tokio::test]
 async fn a_dropped_begin_begins_nothing() {
-    for version in VERSIONS {
-        for polls in 0..POLLS {
-            let stage = Stage::with_version(version).await;
-            let mut producer = stage.transactional("t", &[]).await;
-            let dropped = producer.begin().await.expect("idle");
-            dropped
-                .send(record("dropped"))
-                .await
-                .expect("room")
-                .await
-                .expect("written");
-            drop(dropped);
-            drop(given_up_after(polls, producer.begin()).await);
-            commits(&mut producer, "kept").await;
-            assert_eq!(stage.committed(0), ["kept"], "{version:?}, {polls} polls");
-        }
-    }
+    at_each_poll(async |stage, mut producer, polls| {
+        let dropped = producer.begin().await.expect("idle");
+        writes(&dropped, "dropped").await;
+        drop(dropped);
+        drop(given_up_after(polls, producer.begin()).await);
+        commits(&mut producer, "kept").await;
+        assert_eq!(stage.committed(0), ["kept"]);
+    })
+    .await;
 }
 
 /// P-34: a `send` in a transaction that is dropped leaves the transaction as it was.
 #[tokio::test]
 async fn a_dropped_send_leaves_its_transaction_whole() {
-    for version in VERSIONS {
-        for polls in 0..POLLS {
-            let stage = Stage::with_version(version).await;
-            let mut producer = stage.transactional("t", &[]).await;
-            let transaction = producer.begin().await.expect("idle");
-            let sent = given_up_after(polls, transaction.send(record("dropped"))).await;
-            drop(transaction.send(record("kept")).await.expect("room"));
-            transaction.commit().await.expect("committed");
-            let expected: &[&str] = match sent {
-                Some(_delivery) => &["dropped", "kept"],
-                None => &["kept"],
-            };
-            assert_eq!(stage.committed(0), expected, "{version:?}, {polls} polls");
-        }
-    }
+    at_each_poll(async |stage, mut producer, polls| {
+        let transaction = producer.begin().await.expect("idle");
+        let sent = given_up_after(polls, transaction.send(record("dropped"))).await;
+        drop(transaction.send(record("kept")).await.expect("room"));
+        transaction.commit().await.expect("committed");
+        let expected: &[&str] = match sent {
+            Some(_delivery) => &["dropped", "kept"],
+            None => &["kept"],
+        };
+        assert_eq!(stage.committed(0), expected);
+    })
+    .await;
 }
 
 /// P-34, R7: a `commit` that is dropped goes on; one that was never polled was never asked for, and is an abort.
 #[tokio::test]
 async fn a_dropped_commit_goes_on() {
-    for version in VERSIONS {
-        for polls in 0..POLLS {
-            let stage = Stage::with_version(version).await;
-            let mut producer = stage.transactional("t", &[]).await;
-            let transaction = producer.begin().await.expect("idle");
-            drop(transaction.send(record("asked for")).await.expect("room"));
-            given_up_after(polls, transaction.commit()).await;
-            commits(&mut producer, "next").await;
-            let expected: &[&str] = if polls == 0 {
-                &["next"]
-            } else {
-                &["asked for", "next"]
-            };
-            assert_eq!(stage.committed(0), expected, "{version:?}, {polls} polls");
-        }
-    }
+    at_each_poll(async |stage, mut producer, polls| {
+        let transaction = producer.begin().await.expect("idle");
+        drop(transaction.send(record("asked for")).await.expect("room"));
+        given_up_after(polls, transaction.commit()).await;
+        commits(&mut producer, "next").await;
+        let expected: &[&str] = if polls == 0 {
+            &["next"]
+        } else {
+            &["asked for", "next"]
+        };
+        assert_eq!(stage.committed(0), expected);
+    })
+    .await;
 }
 
 /// P-34: an `abort` that is dropped goes on.
 #[tokio::test]
 async fn a_dropped_abort_goes_on() {
-    for version in VERSIONS {
-        for polls in 0..POLLS {
-            let stage = Stage::with_version(version).await;
-            let mut producer = stage.transactional("t", &[]).await;
-            let transaction = producer.begin().await.expect("idle");
-            transaction
-                .send(record("aborted"))
-                .await
-                .expect("room")
-                .await
-                .expect("written");
-            given_up_after(polls, transaction.abort()).await;
-            commits(&mut producer, "next").await;
-            assert_eq!(stage.committed(0), ["next"], "{version:?}, {polls} polls");
-        }
-    }
+    at_each_poll(async |stage, mut producer, polls| {
+        let transaction = producer.begin().await.expect("idle");
+        writes(&transaction, "aborted").await;
+        given_up_after(polls, transaction.abort()).await;
+        commits(&mut producer, "next").await;
+        assert_eq!(stage.committed(0), ["next"]);
+    })
+    .await;
 }
 
 /// P-34, P-29: `send_offsets` that is dropped goes on: the commit behind it waits for it. One that was never polled was never asked for.
 #[tokio::test]
 async fn dropped_offsets_are_part_of_the_commit() {
-    for version in VERSIONS {
-        for polls in 0..POLLS {
-            let stage = Stage::with_version(version).await;
-            let mut producer = stage.transactional("t", &[]).await;
-            let transaction = producer.begin().await.expect("idle");
-            let next = OffsetAndMetadata::of_offset(Offset(7));
-            let offsets = BTreeMap::from([(TopicPartition::new(TOPIC, 0), next)]);
-            let group = ConsumerGroupMetadata::of_group("readers");
-            given_up_after(polls, transaction.send_offsets(offsets, group)).await;
-            transaction.commit().await.expect("committed");
-            let expected = (polls > 0).then_some(7);
-            assert_eq!(
-                stage.committed_offset("readers").await,
-                expected,
-                "{version:?}, {polls} polls"
-            );
-            commits(&mut producer, "next").await;
-            assert_eq!(stage.committed(0), ["next"], "{version:?}, {polls} polls");
-        }
-    }
+    at_each_poll(async |stage, mut producer, polls| {
+        let transaction = producer.begin().await.expect("idle");
+        let next = OffsetAndMetadata::of_offset(Offset(7));
+        let offsets = BTreeMap::from([(TopicPartition::new(TOPIC, 0), next)]);
+        let group = ConsumerGroupMetadata::of_group("readers");
+        given_up_after(polls, transaction.send_offsets(offsets, group)).await;
+        transaction.commit().await.expect("committed");
+        let expected = (polls > 0).then_some(7);
+        assert_eq!(stage.committed_offset("readers").await, expected);
+        commits(&mut producer, "next").await;
+        assert_eq!(stage.committed(0), ["next"]);
+    })
+    .await;
 }

@@ -6,7 +6,7 @@ use kommit::{CloseError, Producer, SendErrorKind};
 use kommit_broker::{Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 
-use crate::stage::{LONG, Stage, VERSIONS, given_up_after, record, until};
+use crate::stage::{LONG, Stage, VERSIONS, given_up_after, record, until, writes};
 
 /// P-45, P-47: a graceful close sends what lingers.
 #[tokio::test]
@@ -89,12 +89,7 @@ async fn a_close_does_not_wait_for_ever_for_its_abort() {
         let _rule = stage.broker.rule(Rule::on(ApiKey::EndTxn, Verdict::Hold));
         let mut producer = stage.transactional("t", &[]).await;
         let transaction = producer.begin().await.expect("idle");
-        transaction
-            .send(record("unfinished"))
-            .await
-            .expect("room")
-            .await
-            .expect("written");
+        writes(&transaction, "unfinished").await;
         drop(transaction);
         let closing = tokio::time::timeout(LONG, producer.close(Duration::from_millis(200)));
         closing.await.expect("bounded").expect_err("forced");

@@ -5,7 +5,7 @@ use kommit_broker::{Rule, TransactionVersion, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 
-use crate::stage::{Stage, VERSIONS, commits, record};
+use crate::stage::{Stage, VERSIONS, commits, record, writes};
 
 /// P-26, P-35, H18: a newer instance ends the open transaction of the older one, whose commit fails and which is dead from then on.
 #[tokio::test]
@@ -14,12 +14,7 @@ async fn a_fenced_instance_cannot_commit() {
         let stage = Stage::with_version(version).await;
         let mut older = stage.transactional("t", &[]).await;
         let transaction = older.begin().await.expect("idle");
-        transaction
-            .send(record("older"))
-            .await
-            .expect("room")
-            .await
-            .expect("written");
+        writes(&transaction, "older").await;
         let mut newer = stage.transactional("t", &[]).await;
         match transaction.commit().await.expect_err("fenced") {
             CommitError::Dead(dead) => {

@@ -3,24 +3,33 @@
 use std::collections::BTreeMap;
 
 use kommit::{
-    CommitError, ConsumerGroupMetadata, Offset, OffsetAndMetadata, TopicPartition, TransactionFate,
+    CommitError, CommitOutcome, ConsumerGroupMetadata, Offset, OffsetAndMetadata, TopicPartition,
+    Transaction, TransactionFate, TransactionalProducer,
 };
 use kommit_broker::{Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 
-use crate::stage::{LONG, Stage, TOPIC, VERSIONS, commits, given_up_after, record};
+use crate::stage::{
+    LONG, Stage, TOPIC, VERSIONS, at_each_poll, commits, given_up_after, record, with_both_versions,
+};
 
-/// More polls than the call needs, so that the sweep also sees it end.
-const POLLS: usize = 6;
 const SHORT: [(&str, &str); 1] = [("max.block.ms", "1000")];
+
+/// Commits one record, and begins the next transaction.
+async fn goes_on<'p>(
+    producer: &'p mut TransactionalProducer,
+    value: &str,
+) -> (Transaction<'p>, CommitOutcome) {
+    let transaction = producer.begin().await.expect("idle");
+    drop(transaction.send(record(value)).await.expect("room"));
+    transaction.commit_and_begin().await.expect("on its way")
+}
 
 /// P-28, P-30: while an answer is out, the next transaction takes records and offsets; every outcome is told, and everything is visible in order.
 #[tokio::test]
 async fn each_transaction_begins_while_the_one_before_is_committed() {
-    for version in VERSIONS {
-        let stage = Stage::with_version(version).await;
-        let mut producer = stage.transactional("t", &[]).await;
+    with_both_versions(async |stage, mut producer| {
         let mut transaction = producer.begin().await.expect("idle");
         let mut outcomes = Vec::new();
         for value in ["a", "b", "c", "d"] {
@@ -37,21 +46,18 @@ async fn each_transaction_begins_while_the_one_before_is_committed() {
         for outcome in outcomes {
             outcome.await.expect("committed");
         }
-        assert_eq!(stage.committed(0), ["a", "b", "c", "d"], "{version:?}");
+        assert_eq!(stage.committed(0), ["a", "b", "c", "d"]);
         assert_eq!(stage.committed_offset("readers").await, Some(7));
-    }
+    })
+    .await;
 }
 
 /// S-26: a record of the next transaction waits in its batch, and is sent when the commit has its answer.
 #[tokio::test]
 async fn a_record_waits_for_the_commit_of_the_transaction_before() {
-    for version in VERSIONS {
-        let stage = Stage::with_version(version).await;
-        let mut producer = stage.transactional("t", &[]).await;
+    with_both_versions(async |stage, mut producer| {
         let rule = stage.broker.rule(Rule::on(ApiKey::EndTxn, Verdict::HoldResponse));
-        let transaction = producer.begin().await.expect("idle");
-        drop(transaction.send(record("a")).await.expect("room"));
-        let (next, outcome) = transaction.commit_and_begin().await.expect("on its way");
+        let (next, outcome) = goes_on(&mut producer, "a").await;
         let ahead = next.send(record("b")).await.expect("room");
         let asked = stage.count(ApiKey::Produce);
         assert!(
@@ -64,78 +70,66 @@ async fn a_record_waits_for_the_commit_of_the_transaction_before() {
         ahead.await.expect("written");
         assert!(stage.count(ApiKey::Produce) > asked);
         next.commit().await.expect("committed");
-        assert_eq!(stage.committed(0), ["a", "b", "c"], "{version:?}");
-    }
+        assert_eq!(stage.committed(0), ["a", "b", "c"]);
+    })
+    .await;
 }
 
 /// P-34: who drops the outcome learns it from the next transaction, which begins all the same.
 #[tokio::test]
 async fn a_dropped_outcome_changes_nothing() {
-    for version in VERSIONS {
-        let stage = Stage::with_version(version).await;
-        let mut producer = stage.transactional("t", &[]).await;
-        let transaction = producer.begin().await.expect("idle");
-        drop(transaction.send(record("a")).await.expect("room"));
-        let (next, outcome) = transaction.commit_and_begin().await.expect("on its way");
+    with_both_versions(async |stage, mut producer| {
+        let (next, outcome) = goes_on(&mut producer, "a").await;
         drop(outcome);
         drop(next.send(record("b")).await.expect("room"));
         next.commit().await.expect("committed, and so is the one before");
-        assert_eq!(stage.committed(0), ["a", "b"], "{version:?}");
-    }
+        assert_eq!(stage.committed(0), ["a", "b"]);
+    })
+    .await;
 }
 
 /// P-31, P-46: a dropped next transaction is aborted by the next begin, or by the close; the one before is committed.
 #[tokio::test]
 async fn a_dropped_next_transaction_is_aborted_alone() {
-    for version in VERSIONS {
-        let stage = Stage::with_version(version).await;
-        let mut producer = stage.transactional("t", &[]).await;
+    with_both_versions(async |stage, mut producer| {
         for value in ["a", "b"] {
-            let transaction = producer.begin().await.expect("idle");
-            drop(transaction.send(record(value)).await.expect("room"));
-            let (next, outcome) = transaction.commit_and_begin().await.expect("on its way");
+            let (next, outcome) = goes_on(&mut producer, value).await;
             drop(next.send(record("dropped")).await.expect("room"));
             drop(next);
             outcome.await.expect("committed");
         }
         producer.close(LONG).await.expect("in time");
-        assert_eq!(stage.committed(0), ["a", "b"], "{version:?}");
-    }
+        assert_eq!(stage.committed(0), ["a", "b"]);
+    })
+    .await;
 }
 
 /// P-34, R7: a `commit_and_begin` that is dropped commits, and the transaction that nobody holds is empty; one that was never polled was
 /// never asked for.
 #[tokio::test]
 async fn a_dropped_commit_and_begin_goes_on() {
-    for version in VERSIONS {
-        for polls in 0..POLLS {
-            let stage = Stage::with_version(version).await;
-            let mut producer = stage.transactional("t", &[]).await;
-            let transaction = producer.begin().await.expect("idle");
-            drop(transaction.send(record("asked for")).await.expect("room"));
-            drop(given_up_after(polls, transaction.commit_and_begin()).await);
-            commits(&mut producer, "next").await;
-            let expected: &[&str] = if polls == 0 {
-                &["next"]
-            } else {
-                &["asked for", "next"]
-            };
-            assert_eq!(stage.committed(0), expected, "{version:?}, {polls} polls");
-        }
-    }
+    at_each_poll(async |stage, mut producer, polls| {
+        let transaction = producer.begin().await.expect("idle");
+        drop(transaction.send(record("asked for")).await.expect("room"));
+        drop(given_up_after(polls, transaction.commit_and_begin()).await);
+        commits(&mut producer, "next").await;
+        let expected: &[&str] = if polls == 0 {
+            &["next"]
+        } else {
+            &["asked for", "next"]
+        };
+        assert_eq!(stage.committed(0), expected);
+    })
+    .await;
 }
 
 /// T-54: a commit that is refused leaves the next transaction only its abort, and the producer goes on behind that.
 #[tokio::test]
 async fn a_refused_commit_condemns_the_next_transaction() {
-    for version in VERSIONS {
-        let stage = Stage::with_version(version).await;
-        let mut producer = stage.transactional("t", &[]).await;
+    with_both_versions(async |stage, mut producer| {
         let refusal = Verdict::Answer(ErrorCode::TransactionAbortable);
         let _rule = stage.broker.rule(Rule::on(ApiKey::EndTxn, refusal).once());
-        let transaction = producer.begin().await.expect("idle");
-        drop(transaction.send(record("refused")).await.expect("room"));
-        let (next, outcome) = transaction.commit_and_begin().await.expect("on its way");
+        let (next, outcome) = goes_on(&mut producer, "refused").await;
         let ahead = next.send(record("ahead")).await;
         let error = outcome.await.expect_err("refused");
         assert!(
@@ -157,21 +151,18 @@ async fn a_refused_commit_condemns_the_next_transaction() {
         };
         must_abort.abort().await.expect("aborted");
         commits(&mut producer, "kept").await;
-        assert_eq!(stage.committed(0), ["kept"], "{version:?}");
-    }
+        assert_eq!(stage.committed(0), ["kept"]);
+    })
+    .await;
 }
 
 /// R8, H18: a producer that is dead says of each of its two transactions what became of it.
 #[tokio::test]
 async fn a_dead_producer_tells_of_both_transactions() {
-    for version in VERSIONS {
-        let stage = Stage::with_version(version).await;
-        let mut producer = stage.transactional("t", &[]).await;
+    with_both_versions(async |stage, mut producer| {
         let fenced = Verdict::Answer(ErrorCode::ProducerFenced);
         let _rule = stage.broker.rule(Rule::on(ApiKey::EndTxn, fenced).once());
-        let transaction = producer.begin().await.expect("idle");
-        drop(transaction.send(record("a")).await.expect("room"));
-        let (next, outcome) = transaction.commit_and_begin().await.expect("on its way");
+        let (next, outcome) = goes_on(&mut producer, "a").await;
         let error = outcome.await.expect_err("fenced");
         assert!(
             error.is_fatal() && error.transaction() == TransactionFate::NotCommitted,
@@ -184,7 +175,8 @@ async fn a_dead_producer_tells_of_both_transactions() {
             dead.is_fenced() && dead.transaction() == TransactionFate::NotCommitted,
             "{dead}"
         );
-    }
+    })
+    .await;
 }
 
 /// P-32: both waits are as long as `max.block.ms`, and what was not in time can be waited for again.

@@ -6,7 +6,7 @@ use kommit::{AbortError, CommitError, TransactionFate};
 use kommit_broker::{Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 
-use crate::stage::{LONG, Stage, VERSIONS, record};
+use crate::stage::{LONG, Stage, VERSIONS, record, writes};
 
 const SHORT: [(&str, &str); 1] = [("max.block.ms", "1000")];
 
@@ -97,12 +97,7 @@ async fn an_unanswered_abort_is_waited_for_again() {
         let mut producer = stage.transactional("t", &SHORT).await;
         let rule = stage.broker.rule(Rule::on(ApiKey::EndTxn, Verdict::HoldResponse));
         let transaction = producer.begin().await.expect("idle");
-        transaction
-            .send(record("aborted"))
-            .await
-            .expect("room")
-            .await
-            .expect("written");
+        writes(&transaction, "aborted").await;
         let error = transaction.abort().await.expect_err("nobody answered");
         assert!(error.is_retriable() && !error.may_be_written(), "{error}");
         let AbortError::Unfinished(unfinished) = error else {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use kommit::{
-    Clock, Metrics, Producer, ProducerConfig, Record, SystemClock, TcpConnector, TopicPartition,
+    Clock, Metrics, Producer, ProducerConfig, Record, SystemClock, TcpConnector, TopicPartition, Transaction,
     TransactionalProducer,
 };
 use kommit_broker::inspect::{BatchKind, LoggedBatch};
@@ -29,6 +29,8 @@ use tokio::net::TcpStream;
 pub(crate) const TOPIC: &str = "orders";
 /// Far beyond what anything here takes: a scene that needs it has failed.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
+/// More polls than any call needs, so that a scene that gives it up one poll later each time also sees it end.
+pub(crate) const POLLS: usize = 6;
 /// Both protocols of transactions.
 pub(crate) const VERSIONS: [TransactionVersion; 2] = [TransactionVersion::V1, TransactionVersion::V2];
 
@@ -191,6 +193,31 @@ impl Stage {
 /// A record for partition 0 of the topic.
 pub(crate) fn record(value: &str) -> Record<'_> {
     Record::new(TOPIC).partition(0).value(value)
+}
+
+/// Plays a scene with a producer of each version.
+pub(crate) async fn with_both_versions(scene: impl AsyncFn(&Stage, TransactionalProducer)) {
+    for version in VERSIONS {
+        // Shown when the scene fails.
+        println!("{version:?}");
+        let stage = Stage::with_version(version).await;
+        let producer = stage.transactional("t", &[]).await;
+        scene(&stage, producer).await;
+    }
+}
+
+/// Plays a scene with both versions again and again, for a call in it that is given up one poll later each time.
+pub(crate) async fn at_each_poll(scene: impl AsyncFn(&Stage, TransactionalProducer, usize)) {
+    for polls in 0..POLLS {
+        println!("given up after {polls} polls");
+        with_both_versions(async |stage, producer| scene(stage, producer, polls).await).await;
+    }
+}
+
+/// Sends a value to partition 0 of the topic, and waits until it is in the log.
+pub(crate) async fn writes(transaction: &Transaction<'_>, value: &str) {
+    let delivery = transaction.send(record(value)).await.expect("room");
+    delivery.await.expect("written");
 }
 
 /// A transaction of one record that nothing befalls.
