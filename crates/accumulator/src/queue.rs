@@ -3,7 +3,6 @@
 //! One lock, held for one encode or one operation on the queue. Batches are closed outside of it: the task that finds a batch full takes
 //! it out, leaves a placeholder, and puts the closed batch in its place. Batches that wait for a retry are not here; the core keeps them.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 
@@ -16,11 +15,15 @@ use crate::completion::{BatchCompletion, BatchFailure, BatchOutcome, Delivery, P
 use crate::gate::{GateReason, SendGate, TransactionNumber};
 use crate::incomplete::Incomplete;
 use crate::load::PartitionLoad;
-use crate::partitioner::{Sticky, StuckBytes, Switching, Turn};
+use crate::partitioner::{Sticky, StuckBytes, Turn};
 use crate::pool::Page;
-use crate::ratio::{CompressionRatio, Sizing};
+use crate::ratio::CompressionRatio;
 use crate::sync::{Mutex, MutexGuard};
-use crate::way::{Line, Long, MakeWay};
+use crate::way::{Long, MakeWay};
+
+mod state;
+
+use state::{Bell, QueueState};
 
 /// The queue of one partition.
 #[derive(Debug)]
@@ -30,34 +33,6 @@ pub(crate) struct PartitionQueue {
     load: PartitionLoad,
     ratio: Arc<CompressionRatio>,
     state: Mutex<QueueState>,
-}
-
-#[derive(Debug)]
-struct QueueState {
-    /// Full batches, the oldest first.
-    full: VecDeque<FullBatch>,
-    open: Option<OpenBatch>,
-    stuck: StuckBytes,
-    bell: Bell,
-    line: Line,
-}
-
-#[derive(Debug)]
-enum FullBatch {
-    Closed(ClosedBatch),
-    /// Some task is closing it and will put it back.
-    Closing {
-        completion: Arc<BatchCompletion>,
-        /// The batch was aborted meanwhile; the closing task gives it this outcome.
-        doom: Option<BatchFailure>,
-    },
-}
-
-/// Whether the queue is on the doorbell's list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bell {
-    Silent,
-    Rung,
 }
 
 /// Whether the caller must put the queue on the doorbell's list.
@@ -189,19 +164,12 @@ impl PartitionQueue {
         load: PartitionLoad,
     ) -> Self {
         let partition = PartitionId(i32::try_from(partition).expect("partitions are numbered in 31 bits"));
-        let state = QueueState {
-            full: VecDeque::new(),
-            open: None,
-            stuck: StuckBytes::default(),
-            bell: Bell::Silent,
-            line: Line::default(),
-        };
         Self {
             topic_partition: TopicPartition { topic, partition },
             index: OnceLock::new(),
             load,
             ratio,
-            state: Mutex::new(state),
+            state: Mutex::default(),
         }
     }
 
@@ -236,20 +204,7 @@ impl PartitionQueue {
         if entry.gate.check(entry.transaction).is_err() || self.load.is_stopped() {
             return None;
         }
-        let QueueState { open, stuck, .. } = &mut *state;
-        if let Some(stay) = &entry.stay
-            && !stay.lasts_for(stuck, entry.record_bound)
-        {
-            return None;
-        }
-        let open = open.as_mut()?;
-        let before = open.size();
-        let timestamp = record.timestamp.unwrap_or(entry.timestamp);
-        let delivery = open.append_amid(record, entry.record_bound, timestamp)?;
-        if let Some(stay) = &entry.stay {
-            stuck.count(stay.turn, open.size() - before);
-        }
-        Some(delivery)
+        state.append_amid(record, entry)
     }
 
     /// Writes a record into the open batch, or into a new one on `page`.
@@ -352,16 +307,7 @@ impl PartitionQueue {
     /// takes everything. A batch that is being closed stays, and gets `failure` as its outcome when it comes back.
     pub(crate) fn take_all(&self, failure: &BatchFailure, taken: &mut Vec<Taken>) -> Front {
         let mut state = self.lock();
-        for full in std::mem::take(&mut state.full) {
-            match full {
-                FullBatch::Closed(batch) => taken.push(Taken::Closed(batch)),
-                FullBatch::Closing { completion, doom } => {
-                    let doom = doom.or_else(|| Some(failure.clone()));
-                    state.full.push_back(FullBatch::Closing { completion, doom });
-                }
-            }
-        }
-        taken.extend(state.open.take().map(Taken::Open));
+        state.take_all(failure, taken);
         self.load.set_queued(state.length());
         state.front()
     }
@@ -369,8 +315,7 @@ impl PartitionQueue {
     /// The completions of everything queued.
     pub(crate) fn completions(&self, found: &mut Vec<Arc<BatchCompletion>>) {
         let state = self.lock();
-        found.extend(state.full.iter().map(|full| Arc::clone(full.completion())));
-        found.extend(state.open.iter().map(|open| Arc::clone(open.completion())));
+        found.extend(state.completions().cloned());
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
@@ -385,182 +330,6 @@ pub(crate) enum NotTaken {
     NotThere,
     /// The first batch is larger than the limit.
     TooLarge,
-}
-
-impl QueueState {
-    /// a switch that was deferred can be made now, without leaving a half-full batch behind.
-    fn may_stay(&self, entry: &Entry<'_>, appended: &mut Appended) -> bool {
-        let Some(stay) = entry.stay.filter(|stay| stay.follow == Follow::Switches) else {
-            return true;
-        };
-        let switching = self.switching();
-        appended.turn_ends =
-            switching == Switching::Allowed && self.stuck.are_enough(stay.turn, switching, stay.batch_size);
-        !appended.turn_ends && stay.sticky.is(stay.turn)
-    }
-
-    /// Counts what was written in the turn of the sticky partition.
-    fn count(&mut self, entry: &Entry<'_>, grown_by: usize, appended: &mut Appended) {
-        if let Some(stay) = entry.stay.filter(|stay| stay.sticky.is(stay.turn)) {
-            self.stuck.count(stay.turn, grown_by);
-            appended.turn_ends = self
-                .stuck
-                .are_enough(stay.turn, self.switching(), stay.batch_size);
-        }
-    }
-
-    fn append(
-        &mut self,
-        queue: &PartitionQueue,
-        (record, page): (&RecordRef<'_>, &mut Option<Page>),
-        entry: &Entry<'_>,
-        opening: Opening<'_>,
-        appended: &mut Appended,
-    ) {
-        let timestamp = record.timestamp.unwrap_or(entry.timestamp);
-        if let Some(open) = &mut self.open {
-            let before = open.size();
-            if let Some(delivery) = open.append(record, entry.record_bound, timestamp) {
-                let grown_by = open.size() - before;
-                appended.result = Ok(delivery);
-                if open.is_full() {
-                    appended.closing = self.keep_place();
-                }
-                return self.count(entry, grown_by, appended);
-            }
-            // no room means that the batch takes no more records, even if a smaller one would fit.
-            appended.closing = self.keep_place();
-        }
-        let Some(own) = page.take() else {
-            appended.result = Err(NotAppended::NeedsPage);
-            return;
-        };
-        // Counted before the gate is asked again: whoever closes the gate and then finds nothing incomplete has missed nothing (D-9).
-        opening.incomplete.enter();
-        if let Err(reason) = entry.gate.check(entry.transaction) {
-            opening.incomplete.leave();
-            *page = Some(own);
-            appended.result = Err(NotAppended::Refused(reason));
-            // The core may have seen the count while it was raised, and must look again.
-            appended.ring = self.ring();
-            return;
-        }
-        let promise = Promise::counted(queue.topic_partition.clone(), Arc::clone(opening.incomplete));
-        let sizing = Sizing {
-            batch_size: opening.batch_size,
-            estimate: queue.ratio.estimate(opening.compression),
-            ratio: Arc::clone(&queue.ratio),
-        };
-        let mut open = OpenBatch::new(promise, own, sizing, timestamp, opening.now);
-        let first = open.append(record, entry.record_bound, timestamp);
-        appended.result = Ok(first.expect("a page has room for the record that it was brought for"));
-        let grown_by = open.size();
-        // Even a full one: the caller may have another batch to close already. The next append or the core closes it.
-        self.open = Some(open);
-        self.count(entry, grown_by, appended);
-        appended.ring = self.ring();
-    }
-
-    /// Moves the open batch out and keeps its place.
-    fn keep_place(&mut self) -> Option<Box<OpenBatch>> {
-        let open = self.open.take()?;
-        let completion = Arc::clone(open.completion());
-        self.full.push_back(FullBatch::Closing {
-            completion,
-            doom: None,
-        });
-        Some(Box::new(open))
-    }
-
-    /// Gives up the place of a batch that was aborted while it was being closed, and returns what it was aborted with.
-    fn give_up_doomed(&mut self, completion: &Arc<BatchCompletion>) -> Option<BatchFailure> {
-        let position = self.full.iter().position(|full| full.is_doomed(completion))?;
-        match self.full.remove(position)? {
-            FullBatch::Closing { doom, .. } => doom,
-            FullBatch::Closed(_) => None,
-        }
-    }
-
-    fn fill_place(&mut self, batch: ClosedBatch) {
-        let place = self
-            .full
-            .iter_mut()
-            .find(|full| full.is_kept_for(batch.completion()));
-        *place.expect("a place is kept until its batch comes back") = FullBatch::Closed(batch);
-    }
-
-    fn take_first(&mut self, limit: Option<usize>) -> Result<Taken, NotTaken> {
-        let exceeds = |size: usize| limit.is_some_and(|limit| size > limit);
-        match self.full.front() {
-            Some(FullBatch::Closing { .. }) => return Err(NotTaken::NotThere),
-            Some(FullBatch::Closed(batch)) if exceeds(batch.size()) => return Err(NotTaken::TooLarge),
-            Some(FullBatch::Closed(_)) => {}
-            None => {
-                let open = self.open.as_ref().ok_or(NotTaken::NotThere)?;
-                if exceeds(open.size()) {
-                    return Err(NotTaken::TooLarge);
-                }
-            }
-        }
-        match self.full.pop_front() {
-            Some(FullBatch::Closed(batch)) => Ok(Taken::Closed(batch)),
-            Some(FullBatch::Closing { .. }) => Err(NotTaken::NotThere),
-            None => self.open.take().map(Taken::Open).ok_or(NotTaken::NotThere),
-        }
-    }
-
-    fn front(&self) -> Front {
-        match (self.full.front(), &self.open) {
-            (Some(FullBatch::Closing { .. }), _) => Front::Closing,
-            (Some(FullBatch::Closed(batch)), _) => Front::Full {
-                created: batch.created(),
-            },
-            (None, Some(open)) if open.is_full() => Front::Full {
-                created: open.created(),
-            },
-            (None, Some(open)) => Front::Open {
-                created: open.created(),
-            },
-            (None, None) => Front::Empty,
-        }
-    }
-
-    /// How many batches are queued.
-    fn length(&self) -> usize {
-        self.full.len() + usize::from(self.open.is_some())
-    }
-
-    /// a half-full batch defers the switch to another partition.
-    fn switching(&self) -> Switching {
-        match &self.open {
-            Some(open) if !open.is_full() => Switching::Deferred,
-            _ => Switching::Allowed,
-        }
-    }
-
-    fn ring(&mut self) -> Ring {
-        match std::mem::replace(&mut self.bell, Bell::Rung) {
-            Bell::Silent => Ring::Needed,
-            Bell::Rung => Ring::NotNeeded,
-        }
-    }
-}
-
-impl FullBatch {
-    fn completion(&self) -> &Arc<BatchCompletion> {
-        match self {
-            FullBatch::Closed(batch) => batch.completion(),
-            FullBatch::Closing { completion, .. } => completion,
-        }
-    }
-
-    fn is_doomed(&self, completion: &Arc<BatchCompletion>) -> bool {
-        matches!(self, FullBatch::Closing { doom: Some(_), .. }) && self.is_kept_for(completion)
-    }
-
-    fn is_kept_for(&self, completion: &Arc<BatchCompletion>) -> bool {
-        matches!(self, FullBatch::Closing { completion: kept, .. } if Arc::ptr_eq(kept, completion))
-    }
 }
 
 impl Appended {
