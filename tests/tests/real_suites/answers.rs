@@ -9,12 +9,12 @@ use kommit::{
     AbortError, CommitError, Producer, ProducerConfig, Record, TransactionFate, TransactionalProducer,
 };
 use kommit_protocol::error_code::ErrorCode;
-use kommit_tests::kafka::{Reading, RealKafka, Stage, Tool, sequence_faults};
+use kommit_tests::kafka::{Reading, RealKafka, Stage, Tool};
 use kommit_tests::proxy::{Decision, Verdict};
 
 use crate::client::{
-    FOREVER, SENTINEL, all_written, connect, outcomes, put_sentinels, send_to, transactional,
-    values_before_sentinel,
+    FOREVER, SENTINEL, all_written, assert_committed, assert_no_sequence_faults, connect, outcomes,
+    put_sentinels, send_to, transactional, values_before_sentinel,
 };
 
 against_each_kafka!(
@@ -87,11 +87,8 @@ async fn init_while_ongoing(mut stage: Stage) {
         [ApiKey::InitProducerId, ApiKey::EndTxn],
         "the first id, then the end of the torn transaction: {ends_and_ids:?}"
     );
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 1).await;
-    assert_eq!(seen, ["next"]);
-    let batches = kafka.batches(topic, 0).await;
-    assert_eq!(sequence_faults(&batches), [""; 0], "{batches:?}");
+    assert_committed(&kafka, topic, 0..1, &["next"]).await;
+    assert_no_sequence_faults(&kafka, topic, 0..1).await;
 }
 
 async fn empty_txn(mut stage: Stage) {
@@ -113,9 +110,7 @@ async fn empty_txn(mut stage: Stage) {
         }
     }
     producer.close(FOREVER).await.expect("nothing is open");
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 4).await;
-    assert_eq!(seen, ["whole"; 4]);
+    assert_committed(&kafka, topic, 0..1, &["whole"; 4]).await;
 }
 
 async fn all_failed_txn(mut stage: Stage) {
@@ -146,9 +141,7 @@ async fn all_failed_txn(mut stage: Stage) {
     }
     producer.close(FOREVER).await.expect("nothing is open");
     // It is seen only when nothing before it is left open.
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 3).await;
-    assert_eq!(seen, ["whole"; 3]);
+    assert_committed(&kafka, topic, 0..1, &["whole"; 3]).await;
 }
 
 async fn txn_timeout_race(mut stage: Stage) {
@@ -176,9 +169,7 @@ async fn txn_timeout_race(mut stage: Stage) {
     let upstream = kafka.node().address_behind_proxy();
     let (outcome, ()) = tokio::join!(slow.commit(), async {
         // Readable for all means that the coordinator has aborted what was open before it.
-        put_sentinels(&kafka, topic, 0..1).await;
-        let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 0).await;
-        assert_eq!(seen, [""; 0]);
+        assert_committed(&kafka, topic, 0..1, &[""; 0]).await;
         proxy.forward_to(&upstream);
     });
     match outcome {
@@ -369,6 +360,5 @@ async fn not_leader_after_append(mut stage: Stage) {
             .eq((0..RECORDS).map(Some)),
         "{seen:?}"
     );
-    let batches = kafka.batches(topic, 0).await;
-    assert_eq!(sequence_faults(&batches), [""; 0]);
+    assert_no_sequence_faults(&kafka, topic, 0..1).await;
 }

@@ -9,7 +9,7 @@ use kommit::{Producer, ProducerConfig, Record, TransactionalProducer};
 use kommit_tests::kafka::{Reading, RealKafka, Setup, Stage, Tool, sequence_faults};
 use kommit_tests::proxy::Draws;
 
-use crate::client::{FOREVER, SENTINEL, put_sentinels, transactional, values_before_sentinel};
+use crate::client::{FOREVER, SENTINEL, assert_committed, put_sentinels, transactional};
 use crate::each_kafka::draws;
 use crate::ledger::{Known, Ledger, more_than};
 
@@ -49,9 +49,7 @@ async fn every_codec_is_read_by_kafka_s_own_consumer(mut stage: Stage) {
         }
         transaction.commit().await.expect("committed");
         producer.close(FOREVER).await.expect("nothing is open");
-        put_sentinels(&kafka, &topic, 0..1).await;
-        let seen = values_before_sentinel(&kafka, Reading::committed(&topic).partition(0), RECORDS).await;
-        assert_eq!(seen, values, "{codec}");
+        assert_committed(&kafka, &topic, 0..1, &values).await;
     }
 }
 

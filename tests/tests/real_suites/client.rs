@@ -6,7 +6,7 @@ use kommit::{
     Delivery, PartitionVerification, Producer, ProducerConfig, Record, RecordMetadata, SendError,
     Transaction, TransactionalProducer,
 };
-use kommit_tests::kafka::{Reading, RealKafka};
+use kommit_tests::kafka::{Reading, RealKafka, sequence_faults};
 
 /// Longer than anything that a suite expects to happen; what exceeds it is a hang.
 pub(crate) const FOREVER: Duration = Duration::from_secs(60);
@@ -152,4 +152,36 @@ pub(crate) async fn values_before_sentinel(
         "{expected} values and the sentinel, but before it: {values:?}"
     );
     values
+}
+
+/// A reader finds these committed values in each of the partitions, in this order, and nothing else; no transaction is left open.
+pub(crate) async fn assert_committed(
+    kafka: &RealKafka,
+    topic: &str,
+    partitions: std::ops::Range<i32>,
+    values: &[impl AsRef<str>],
+) {
+    put_sentinels(kafka, topic, partitions.clone()).await;
+    let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
+    for partition in partitions {
+        let reading = Reading::committed(topic).partition(partition);
+        let seen = values_before_sentinel(kafka, reading, values.len()).await;
+        assert_eq!(seen, values, "{topic}-{partition}");
+    }
+}
+
+/// In the logs of these partitions no producer has left a sequence out, or used one twice.
+pub(crate) async fn assert_no_sequence_faults(
+    kafka: &RealKafka,
+    topic: &str,
+    partitions: std::ops::Range<i32>,
+) {
+    for partition in partitions {
+        let batches = kafka.batches(topic, partition).await;
+        assert_eq!(
+            sequence_faults(&batches),
+            [""; 0],
+            "{topic}-{partition}: {batches:?}"
+        );
+    }
 }

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use kommit::{CommitError, Producer, ProducerConfig, Record};
-use kommit_tests::kafka::{Reading, Stage};
+use kommit_tests::kafka::Stage;
 use kommit_tests::proxy::{Direction, Flow};
 
 use crate::client::{
-    FOREVER, all_written, connect, connect_patiently, outcomes, put_sentinels, send_to, transactional,
-    values_before_sentinel,
+    FOREVER, all_written, assert_committed, connect, connect_patiently, outcomes, send_to, transactional,
 };
 
 against_each_kafka!(
@@ -39,9 +38,7 @@ async fn a_graceful_close_aborts_the_open_transaction(mut stage: Stage) {
     outcomes(waiting).await;
 
     // The transaction's time is a minute; that the sentinel is seen before means that it was aborted.
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 0).await;
-    assert_eq!(seen, [""; 0]);
+    assert_committed(&kafka, topic, 0..1, &[""; 0]).await;
     let batches = kafka.batches(topic, 0).await;
     assert!(
         batches.iter().any(|batch| batch.is_control),
@@ -120,7 +117,5 @@ async fn a_forced_close_ends_a_commit_without_an_answer(mut stage: Stage) {
     closed.expect_err("the commit has no answer");
 
     // The request did arrive: in doubt means that it may be committed, and here it is.
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 1).await;
-    assert_eq!(seen, ["in doubt"]);
+    assert_committed(&kafka, topic, 0..1, &["in doubt"]).await;
 }

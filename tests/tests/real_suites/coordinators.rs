@@ -15,11 +15,11 @@ use kommit::{
     CommitError, ConsumerGroupMetadata, DeadProducer, Offset, OffsetAndMetadata, TopicPartition,
     TransactionFate, TransactionalProducer,
 };
-use kommit_tests::kafka::{Reading, Stage};
+use kommit_tests::kafka::Stage;
 use kommit_tests::proxy::{Proxy, Request, Verdict};
 
 use crate::carrier::{Route, patiently};
-use crate::client::{FOREVER, all_written, put_sentinels, send_to, transactional, values_before_sentinel};
+use crate::client::{FOREVER, all_written, assert_committed, send_to, transactional};
 use crate::stopwatch::Stopwatch;
 
 against_each_kafka!(
@@ -89,9 +89,7 @@ async fn concurrent_txn_storm(mut stage: Stage) {
     println!("after {:?}: {dead}", start.elapsed());
     assert_ne!(dead.transaction(), TransactionFate::NoneOpen, "{dead}");
     // Seen past the open transaction when the coordinator has aborted it.
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 1).await;
-    assert_eq!(seen, ["patience helps"]);
+    assert_committed(&kafka, topic, 0..1, &["patience helps"]).await;
 }
 
 /// A proxy that counts the requests of one kind.
@@ -146,9 +144,7 @@ async fn hijack_tx_ids(mut stage: Stage) {
         older = newer;
     }
     older.close(FOREVER).await.expect("nothing is open");
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 3).await;
-    assert_eq!(seen, ["newer 0", "newer 1", "newer 2"]);
+    assert_committed(&kafka, topic, 0..1, &["newer 0", "newer 1", "newer 2"]).await;
 }
 
 async fn late_init(mut stage: Stage) {
@@ -182,9 +178,7 @@ async fn late_init(mut stage: Stage) {
     let whole = next.begin().await.expect("idle");
     all_written(send_to(&whole, topic, 0..1, "next").await).await;
     whole.commit().await.expect("nobody else has the id");
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 1).await;
-    assert_eq!(seen, ["next"]);
+    assert_committed(&kafka, topic, 0..1, &["next"]).await;
 }
 
 async fn group_coord_moves(mut stage: Stage) {
@@ -238,9 +232,7 @@ async fn group_coord_moves(mut stage: Stage) {
     // The marker may still be on its way.
     let positions = patiently(async || route.positions().await).await;
     assert_eq!(positions, BTreeMap::from([(0, 17)]));
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 1).await;
-    assert_eq!(seen, ["with its offset"]);
+    assert_committed(&kafka, topic, 0..1, &["with its offset"]).await;
 }
 
 /// NOT_COORDINATOR for everything that was asked.

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use kommit::{CommitError, InDoubt, TransactionFate, TransactionalProducer};
-use kommit_tests::kafka::{Reading, RealKafka, Stage};
+use kommit_tests::kafka::{RealKafka, Stage};
 use kommit_tests::proxy::{Direction, Flow, Proxy};
 
-use crate::client::{
-    FOREVER, all_written, connect_patiently, put_sentinels, send_to, transactional, values_before_sentinel,
-};
+use crate::client::{FOREVER, all_written, assert_committed, connect_patiently, send_to, transactional};
 
 against_each_kafka!(
     /// R7, R8: the end arrived, its answer is lost, and the broker is away for a while: it is committed, once, and the producer goes on.
@@ -83,9 +81,7 @@ async fn a_commit_that_arrived_is_told_as_committed(mut stage: Stage) {
     let next = producer.begin().await.expect("the producer goes on");
     all_written(send_to(&next, topic, 0..1, "next").await).await;
     next.commit().await.expect("nothing stands in its way");
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 2).await;
-    assert_eq!(seen, ["in doubt", "next"]);
+    assert_committed(&kafka, topic, 0..1, &["in doubt", "next"]).await;
 }
 
 async fn a_commit_that_never_arrived_is_not_told_as_committed(mut stage: Stage) {
@@ -95,9 +91,7 @@ async fn a_commit_that_never_arrived_is_not_told_as_committed(mut stage: Stage) 
     let (proxy, mut producer) = impatient(&kafka, topic).await;
     let doubt = into_doubt(&mut producer, topic, &proxy, Direction::ToBroker).await;
     // A committed reader comes past the open transaction when the coordinator has aborted it.
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 0).await;
-    assert_eq!(seen, [""; 0]);
+    assert_committed(&kafka, topic, 0..1, &[""; 0]).await;
 
     proxy.forward_to(&kafka.node().address_behind_proxy());
     let Err(CommitError::Dead(dead)) = truth(doubt).await else {

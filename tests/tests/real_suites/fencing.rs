@@ -1,10 +1,10 @@
 //! Two instances with one transactional id: the older one is fenced, and nothing is doubled.
 
 use kommit::{CommitError, DeadProducer, Record, Transaction, TransactionFate};
-use kommit_tests::kafka::{Reading, Stage, sequence_faults};
+use kommit_tests::kafka::Stage;
 
 use crate::client::{
-    FOREVER, all_written, connect, outcomes, put_sentinels, send_to, values_before_sentinel,
+    FOREVER, all_written, assert_committed, assert_no_sequence_faults, connect, outcomes, send_to,
 };
 
 against_each_kafka!(
@@ -60,11 +60,8 @@ async fn an_older_instance_cannot_commit_what_it_had_open(mut stage: Stage) {
     let transaction = newer.begin().await.expect("the older one has not disturbed it");
     send_to(&transaction, topic, 0..1, "newer again").await;
     transaction.commit().await.expect("the newer one has the id");
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 3).await;
-    assert_eq!(seen, ["older, whole", "newer", "newer again"]);
-    let batches = kafka.batches(topic, 0).await;
-    assert_eq!(sequence_faults(&batches), [""; 0], "{batches:?}");
+    assert_committed(&kafka, topic, 0..1, &["older, whole", "newer", "newer again"]).await;
+    assert_no_sequence_faults(&kafka, topic, 0..1).await;
 }
 
 async fn an_older_instance_that_sends_on_is_fenced(mut stage: Stage) {
@@ -97,11 +94,7 @@ async fn an_older_instance_that_sends_on_is_fenced(mut stage: Stage) {
     let transaction = newer.begin().await.expect("idle");
     send_to(&transaction, topic, 0..2, "newer").await;
     transaction.commit().await.expect("the newer one has the id");
-    put_sentinels(&kafka, topic, 0..2).await;
-    for partition in 0..2 {
-        let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(partition), 1).await;
-        assert_eq!(seen, ["newer"]);
-    }
+    assert_committed(&kafka, topic, 0..2, &["newer"]).await;
 }
 
 async fn an_older_instance_that_was_idle_is_fenced_in_its_next_transaction(mut stage: Stage) {
@@ -119,7 +112,5 @@ async fn an_older_instance_that_was_idle_is_fenced_in_its_next_transaction(mut s
     assert_fenced(&end_of_the_older(late).await);
     older.close(FOREVER).await.expect("nothing is left to wait for");
 
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 1).await;
-    assert_eq!(seen, ["newer"]);
+    assert_committed(&kafka, topic, 0..1, &["newer"]).await;
 }

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use kafka_protocol::messages::{ApiKey, ResponseKind};
 use kommit::{PartitionId, Producer, ProducerBuilder, ProducerConfig, Record, RecordMetadata, SendError};
-use kommit_tests::kafka::{Reading, RealKafka, Stage, sequence_faults};
+use kommit_tests::kafka::{Reading, RealKafka, Stage};
 use kommit_tests::proxy::{Direction, Flow, Proxy, Verdict};
 
-use crate::client::{FOREVER, SENTINEL, outcomes, put_sentinels, values_before_sentinel};
+use crate::client::{
+    FOREVER, SENTINEL, assert_committed, assert_no_sequence_faults, outcomes, put_sentinels,
+};
 
 against_each_release!(
     /// H07, R1: nothing follows a record that may be lost until the application has taken note of it.
@@ -93,17 +95,8 @@ async fn expiry_gap(mut stage: Stage) {
         .await
         .expect("the application has taken note");
     producer.close(FOREVER).await.expect("nothing is left");
-    assert_log(&kafka, topic, &["first", "next"]).await;
-}
-
-/// These values are in partition 0, in this order and without a fault in their sequences.
-async fn assert_log(kafka: &RealKafka, topic: &str, values: &[&str]) {
-    put_sentinels(kafka, topic, 0..1).await;
-    let reading = Reading::committed(topic).partition(0);
-    let seen = values_before_sentinel(kafka, reading, values.len()).await;
-    assert_eq!(seen, values);
-    let batches = kafka.batches(topic, 0).await;
-    assert_eq!(sequence_faults(&batches), [""; 0], "{batches:?}");
+    assert_committed(&kafka, topic, 0..1, &["first", "next"]).await;
+    assert_no_sequence_faults(&kafka, topic, 0..1).await;
 }
 
 async fn cancel_after_append(mut stage: Stage) {
@@ -150,12 +143,14 @@ async fn cancel_after_append(mut stage: Stage) {
         .expect("the application has taken note");
     assert_eq!(next.offset.map(|offset| offset.0), Some(4));
     producer.close(FOREVER).await.expect("nothing is left");
-    assert_log(
+    assert_committed(
         &kafka,
         topic,
+        0..1,
         &["first", "forgotten", "behind it", "given up", "next"],
     )
     .await;
+    assert_no_sequence_faults(&kafka, topic, 0..1).await;
 }
 
 /// Waits until a partition has so many batches.

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use kafka_protocol::messages::{ApiKey, EndTxnResponse, ResponseKind};
 use kommit::{CommitError, CommitOutcome, ErrorCode, Transaction, TransactionFate, TransactionalProducer};
-use kommit_tests::kafka::{Reading, RealKafka, Stage, sequence_faults};
+use kommit_tests::kafka::Stage;
 use kommit_tests::proxy::{Decision, Proxy, Verdict};
 
-use crate::client::{all_written, outcomes, put_sentinels, send_to, transactional, values_before_sentinel};
+use crate::client::{
+    all_written, assert_committed, assert_no_sequence_faults, outcomes, send_to, transactional,
+};
 
 against_each_kafka!(
     /// H02, R7: the next transaction is aborted while the commit before it has no answer, and the commit arrives once more in the one after that.
@@ -38,15 +40,6 @@ async fn goes_on<'p>(
     let transaction = producer.begin().await.expect("idle");
     send_to(&transaction, topic, 0..1, value).await;
     transaction.commit_and_begin().await.expect("it is on its way")
-}
-
-/// A reader finds these values, and the log is without a fault.
-async fn assert_committed(kafka: &RealKafka, topic: &str, values: &[&str]) {
-    put_sentinels(kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(kafka, Reading::committed(topic).partition(0), values.len()).await;
-    assert_eq!(seen, values);
-    let batches = kafka.batches(topic, 0).await;
-    assert_eq!(sequence_faults(&batches), [""; 0], "{batches:?}");
 }
 
 async fn abort_of_the_next_behind_a_commit(mut stage: Stage) {
@@ -97,7 +90,8 @@ async fn abort_of_the_next_behind_a_commit(mut stage: Stage) {
         .expect("it arrives");
     all_written(send_to(&last, topic, 0..1, "last, second").await).await;
     last.commit().await.expect("it was not committed before");
-    assert_committed(&kafka, topic, &["committed", "last, first", "last, second"]).await;
+    assert_committed(&kafka, topic, 0..1, &["committed", "last, first", "last, second"]).await;
+    assert_no_sequence_faults(&kafka, topic, 0..1).await;
 }
 
 async fn init_while_ongoing(mut stage: Stage) {
@@ -140,7 +134,8 @@ async fn init_while_ongoing(mut stage: Stage) {
         &[ApiKey::Produce, ApiKey::EndTxn]
     };
     assert!(asked.ends_with(&[each, each].concat()), "{asked:?}");
-    assert_committed(&kafka, topic, &["first", "second"]).await;
+    assert_committed(&kafka, topic, 0..1, &["first", "second"]).await;
+    assert_no_sequence_faults(&kafka, topic, 0..1).await;
 }
 
 async fn concurrent_txn_storm(mut stage: Stage) {
@@ -187,5 +182,6 @@ async fn concurrent_txn_storm(mut stage: Stage) {
         let error = delivery.expect_err("nothing of it was sent");
         assert!(!error.may_be_written(), "{error}");
     }
-    assert_committed(&kafka, topic, &["patience helps", "behind it"]).await;
+    assert_committed(&kafka, topic, 0..1, &["patience helps", "behind it"]).await;
+    assert_no_sequence_faults(&kafka, topic, 0..1).await;
 }

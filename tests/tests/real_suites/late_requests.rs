@@ -15,12 +15,12 @@ use kommit::{
     AbortError, CommitError, DeadProducer, ErrorCode, PartitionVerification, TransactionFate,
     TransactionalProducer,
 };
-use kommit_tests::kafka::{DumpedBatch, Reading, RealKafka, Stage, ask, sequence_faults};
+use kommit_tests::kafka::{DumpedBatch, Reading, RealKafka, Stage, ask};
 use kommit_tests::proxy::{Decision, Draws, Proxy, Request, Verdict};
 
 use crate::client::{
-    FOREVER, all_written, connect_patiently, outcomes, put_sentinels, send_to, transactional,
-    values_before_sentinel,
+    FOREVER, all_written, assert_committed, assert_no_sequence_faults, connect_patiently, outcomes,
+    put_sentinels, send_to, transactional, values_before_sentinel,
 };
 use crate::each_kafka::{draws, enter, kafka_3_9};
 use crate::lines::{Lines, assert_each_line_once};
@@ -162,14 +162,8 @@ async fn late_endtxn_abort(mut stage: Stage) {
     let codes = late_codes(&proxy, 10).await;
     assert!(codes.iter().any(|code| *code != 0), "{codes:?}");
     producer.close(FOREVER).await.expect("nothing is open");
-    put_sentinels(&kafka, topic, 0..2).await;
-    for partition in 0..2 {
-        let reading = Reading::committed(topic).partition(partition);
-        let seen = values_before_sentinel(&kafka, reading, committed.len()).await;
-        assert_eq!(seen, committed);
-        let batches = kafka.batches(topic, partition).await;
-        assert_eq!(sequence_faults(&batches), [""; 0]);
-    }
+    assert_committed(&kafka, topic, 0..2, &committed).await;
+    assert_no_sequence_faults(&kafka, topic, 0..2).await;
 }
 
 async fn late_endtxn_behind_the_next_begin(mut stage: Stage) {
@@ -206,14 +200,8 @@ async fn late_endtxn_behind_the_next_begin(mut stage: Stage) {
     let codes = late_codes(&proxy, 10).await;
     assert!(codes.iter().any(|code| *code != 0), "{codes:?}");
     producer.close(FOREVER).await.expect("nothing is open");
-    put_sentinels(&kafka, topic, 0..2).await;
-    for partition in 0..2 {
-        let reading = Reading::committed(topic).partition(partition);
-        let seen = values_before_sentinel(&kafka, reading, committed.len()).await;
-        assert_eq!(seen, committed);
-        let batches = kafka.batches(topic, partition).await;
-        assert_eq!(sequence_faults(&batches), [""; 0]);
-    }
+    assert_committed(&kafka, topic, 0..2, &committed).await;
+    assert_no_sequence_faults(&kafka, topic, 0..2).await;
 }
 
 async fn commit_timeout_then_abort(mut stage: Stage) {
@@ -255,9 +243,7 @@ async fn commit_timeout_then_abort(mut stage: Stage) {
     all_written(send_to(&last, topic, 0..1, "last").await).await;
     last.commit().await.expect("nothing is wrong with it");
 
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 2).await;
-    assert_eq!(seen, ["given up", "last"]);
+    assert_committed(&kafka, topic, 0..1, &["given up", "last"]).await;
 }
 
 /// A `begin` waits for the end of the transaction before it, but not longer than `max.block.ms`.
@@ -425,12 +411,7 @@ async fn late_addpartitions(mut stage: Stage) {
     let last = producer.begin().await.expect("no phantom has fenced it");
     last.abort().await.expect("aborted");
     producer.close(FOREVER).await.expect("nothing is open");
-    put_sentinels(&kafka, topic, 0..2).await;
-    for partition in 0..2 {
-        let reading = Reading::committed(topic).partition(partition);
-        let seen = values_before_sentinel(&kafka, reading, committed.len()).await;
-        assert_eq!(seen, committed);
-    }
+    assert_committed(&kafka, topic, 0..2, &committed).await;
 }
 
 async fn late_addpartitions_before_the_new_epoch(mut stage: Stage) {
@@ -484,7 +465,5 @@ async fn late_addpartitions_before_the_new_epoch(mut stage: Stage) {
     let transaction = producer.begin().await.expect("idle");
     send_to(&transaction, topic, 0..1, "second").await;
     transaction.commit().await.expect("nothing is wrong with it");
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 2).await;
-    assert_eq!(seen, ["first", "second"]);
+    assert_committed(&kafka, topic, 0..1, &["first", "second"]).await;
 }

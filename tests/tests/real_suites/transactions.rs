@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use kommit_tests::kafka::{Reading, Stage, sequence_faults};
+use kommit_tests::kafka::{Reading, Stage};
 
 use crate::client::{
-    FOREVER, SENTINEL, all_written, connect, outcomes, put_sentinels, send_to, transactional,
-    values_before_sentinel,
+    FOREVER, SENTINEL, all_written, assert_committed, assert_no_sequence_faults, connect, outcomes,
+    put_sentinels, send_to, transactional, values_before_sentinel,
 };
 use kommit::{CommitError, TransactionalProducer};
 
@@ -60,13 +60,14 @@ async fn aborted_and_abandoned_records_are_invisible(mut stage: Stage) {
     last.commit().await.expect("committed");
     successor.close(FOREVER).await.expect("nothing is open");
 
-    put_sentinels(&kafka, topic, 0..2).await;
-    for partition in 0..2 {
-        let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(partition), 3).await;
-        assert_eq!(seen, ["committed 1", "committed 2", "committed 3"]);
-        let batches = kafka.batches(topic, partition).await;
-        assert_eq!(sequence_faults(&batches), [""; 0], "{batches:?}");
-    }
+    assert_committed(
+        &kafka,
+        topic,
+        0..2,
+        &["committed 1", "committed 2", "committed 3"],
+    )
+    .await;
+    assert_no_sequence_faults(&kafka, topic, 0..2).await;
     let all = kafka
         .tools()
         .console_consume(&Reading::uncommitted(topic).partition(0))
@@ -115,9 +116,7 @@ async fn a_dead_process_s_transaction_is_aborted_by_its_successor(mut stage: Sta
     let transaction = successor.begin().await.expect("idle");
     send_to(&transaction, topic, 0..1, "of the successor").await;
     transaction.commit().await.expect("committed");
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 1).await;
-    assert_eq!(seen, ["of the successor"]);
+    assert_committed(&kafka, topic, 0..1, &["of the successor"]).await;
     let all = values_before_sentinel(&kafka, Reading::uncommitted(topic).partition(0), 2).await;
     assert_eq!(all, ["of the dead", "of the successor"]);
 }
@@ -136,9 +135,7 @@ async fn a_transaction_over_its_time_is_aborted_and_cannot_be_committed(mut stag
     all_written(send_to(&forgotten, topic, 0..1, "forgotten").await).await;
 
     // The reader gets past the forgotten record only when the coordinator has aborted it.
-    put_sentinels(&kafka, topic, 0..1).await;
-    let seen = values_before_sentinel(&kafka, Reading::committed(topic).partition(0), 0).await;
-    assert_eq!(seen, [""; 0]);
+    assert_committed(&kafka, topic, 0..1, &[""; 0]).await;
 
     let outcome = forgotten.commit().await;
     let is_recoverable = match outcome {
@@ -184,12 +181,6 @@ async fn a_hundred_transactions_in_a_row_commit_each(mut stage: Stage) {
         }
     }
     producer.close(FOREVER).await.expect("nothing is open");
-    put_sentinels(&kafka, topic, 0..2).await;
-    for partition in 0..2 {
-        let reading = Reading::committed(topic).partition(partition);
-        let seen = values_before_sentinel(&kafka, reading, expected.len()).await;
-        assert_eq!(seen, expected);
-        let batches = kafka.batches(topic, partition).await;
-        assert_eq!(sequence_faults(&batches), [""; 0], "{batches:?}");
-    }
+    assert_committed(&kafka, topic, 0..2, &expected).await;
+    assert_no_sequence_faults(&kafka, topic, 0..2).await;
 }
