@@ -1,11 +1,13 @@
 //! The codecs of record batches, in pure Rust: the records of a batch become one compressed stream and come back from it (W-4, W-12).
 //!
 //! Expanding is bounded twice: by what the caller allows, and by the largest ratio that any of the codecs can reach. Compressing
-//! happens where a batch is closed, never in a core. Levels are followed by gzip only: the other encoders have one level, the fast one.
+//! happens where a batch is closed, never in a core. Levels are followed by gzip and zstd: the encoder of lz4 has one, the fast one. What comes
+//! from outside is expanded by another library than the one that compresses, so that neither's mistakes can hide in the other.
 
 use std::io::{Read, Write};
 
 use bytes::Bytes;
+use structured_zstd::encoding as zstd_encoder;
 use thiserror::Error;
 
 use crate::batch::Compression;
@@ -41,9 +43,7 @@ pub fn compress(codec: Compression, level: Option<i32>, records: &[u8]) -> Vec<u
         Compression::Gzip => gzip(level, records),
         Compression::Snappy => snappy::compress(records),
         Compression::Lz4 => lz4(records),
-        Compression::Zstd => {
-            ruzstd::encoding::compress_to_vec(records, ruzstd::encoding::CompressionLevel::Fastest)
-        }
+        Compression::Zstd => zstd(level, records),
     }
 }
 
@@ -75,6 +75,14 @@ fn read_bounded(reader: impl Read, max_len: usize) -> Result<Bytes, DecompressEr
         return Err(DecompressError::TooLarge(max_len));
     }
     Ok(Bytes::from(records))
+}
+
+fn zstd(level: Option<i32>, records: &[u8]) -> Vec<u8> {
+    let level = level.map_or(
+        zstd_encoder::CompressionLevel::Default,
+        zstd_encoder::CompressionLevel::from_level,
+    );
+    zstd_encoder::compress_slice_to_vec(records, level)
 }
 
 fn gzip(level: Option<i32>, records: &[u8]) -> Vec<u8> {

@@ -232,11 +232,8 @@ fn tell_what_has_no_effect(given: &Given<'_>, config: &ProducerConfig, warnings:
                 given.text(Key::CompressionType).unwrap_or("none")
             );
             warnings.warn(key.name(), text);
-        } else if codec != Compression::Gzip {
-            warnings.warn(
-                key.name(),
-                "this encoder has one level, the fast one; only gzip follows its level",
-            );
+        } else if codec == Compression::Lz4 {
+            warnings.warn(key.name(), "this encoder has one level, the fast one");
         }
     }
 }

@@ -74,7 +74,7 @@ pub struct ProducerConfig {
     /// `compression.type`.
     pub compression: kommit_protocol::batch::Compression,
     /// `compression.gzip.level`, `compression.lz4.level` or `compression.zstd.level`, whichever belongs to [`compression`](Self::compression);
-    /// `None` is the codec's default. Only gzip follows it: the encoders of lz4 and zstd have one level, the fast one.
+    /// `None` is the codec's default. gzip and zstd follow it: the encoder of lz4 has one level, the fast one.
     pub compression_level: Option<i32>,
     /// `retry.backoff.ms` and `retry.backoff.max.ms`.
     pub retry_backoff: (Duration, Duration),

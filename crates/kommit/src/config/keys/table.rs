@@ -104,7 +104,7 @@ pub(super) const TABLE: &[Row] = &[
     row(K::Lz4Level, "compression.lz4.level", count(9, 1, 17),
         "nothing", "checked only: this encoder has one level, the fast one"),
     row(K::ZstdLevel, "compression.zstd.level", count(3, -131_072, 22),
-        "nothing", "checked only: this encoder has one level, the fast one"),
+        "the level of zstd", ""),
     row(K::PartitionerClass, "partitioner.class", text("none: the built-in one", "`RoundRobinPartitioner`, with or without its package"),
         "records go to the partitions in turn, whatever their keys", "other classes cannot be loaded: give a partitioner in code"),
     row(K::AdaptivePartitioning, "partitioner.adaptive.partitioning.enable", Switch { default: true },

@@ -148,7 +148,7 @@ fn a_key_that_another_one_makes_idle_is_warned_of() {
         ][..],
         &[("transaction.timeout.ms", "5000")],
         &[("compression.gzip.level", "5")],
-        &[("compression.zstd.level", "5"), ("compression.type", "zstd")],
+        &[("compression.lz4.level", "5"), ("compression.type", "lz4")],
     ] {
         let warnings = warned(pairs);
         assert!(
