@@ -47,6 +47,11 @@ fn main() {
         println!("{partitions} partition(s), batches of {RECORDS} records");
         stage.rooms.print();
     }
+    for waiting in [0, 100, 10_000] {
+        let mut crowd = Crowd::waiting(waiting);
+        println!("{waiting} partition(s) whose batches wait for their linger");
+        crowd.print();
+    }
 }
 
 /// What a room has cost so far.
@@ -109,7 +114,7 @@ struct Stage {
     topic: Arc<TopicQueues>,
     sequences: Sequences,
     next: u32,
-    value: [u8; 100],
+    value: Vec<u8>,
     deliveries: Vec<Delivery>,
     answer: Bytes,
     rooms: Rooms,
@@ -122,6 +127,10 @@ impl Stage {
             linger: Duration::ZERO,
             ..AccumulatorConfig::default()
         };
+        Self::with(partitions, config)
+    }
+
+    fn with(partitions: u32, config: AccumulatorConfig) -> Self {
         let (accumulator, drainer) = accumulator(config, || {});
         accumulator.gate().open();
         Self {
@@ -130,7 +139,7 @@ impl Stage {
             accumulator,
             drainer,
             next: 0,
-            value: [b'v'; 100],
+            value: vec![b'v'; 100],
             deliveries: Vec::with_capacity(UNKEYED as usize),
             answer: answer(),
             rooms: Rooms::default(),
@@ -220,6 +229,45 @@ impl Stage {
             .drainer
             .drain(NodeId(1), 1 << 20, NOW.instant, &mut self.sequences);
         drained.batches
+    }
+}
+
+/// A turn of the core while many batches wait that it can do nothing for.
+struct Crowd(Stage);
+
+impl Crowd {
+    const BATCH: usize = 1 << 10;
+
+    /// So many partitions have an open batch each, and so has partition 0.
+    fn waiting(partitions: u32) -> Self {
+        let config = AccumulatorConfig {
+            batch_size: Self::BATCH,
+            buffer_memory: (partitions as usize + 16) * Self::BATCH,
+            linger: Duration::from_secs(3600),
+            ..AccumulatorConfig::default()
+        };
+        let mut stage = Stage::with(partitions + 1, config);
+        stage.value = vec![b'v'; Self::BATCH * 9 / 10];
+        for partition in 0..=partitions {
+            stage.append(Some(PartitionId(partition as i32)), 1);
+            stage.deliveries.clear();
+        }
+        assert!(stage.ready_batches().is_empty(), "they wait for an hour");
+        Self(stage)
+    }
+
+    fn print(&mut self) {
+        let (mut idle, mut busy) = (Room::default(), Room::default());
+        for _ in 0..ROUNDS {
+            idle.enter(|| assert!(self.0.ready_batches().is_empty()));
+            // It finds no room behind the one before, whose batch is full by that.
+            self.0.append(Some(PartitionId(0)), 1);
+            self.0.deliveries.clear();
+            let batch = busy.enter(|| self.0.drain());
+            self.0.drainer.complete(batch, Some(Offset(0)), None);
+        }
+        idle.print("turn with nothing to send", 1);
+        busy.print("turn with one full batch, its checksum included", 1);
     }
 }
 
