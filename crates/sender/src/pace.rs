@@ -49,11 +49,7 @@ pub(crate) enum MarkersTold {
 enum Stage {
     /// No transaction has ended, or the next is under way and taught its lesson.
     Idle,
-    Ended {
-        coordinator: NodeId,
-        at: Instant,
-        asking: Asking,
-    },
+    Ended(Ended),
     /// The first request of the next transaction is out.
     First {
         coordinator: NodeId,
@@ -61,6 +57,14 @@ enum Stage {
         sent: Instant,
         asking: Asking,
     },
+}
+
+/// A transaction that has ended, and whose markers may not be written.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    coordinator: NodeId,
+    at: Instant,
+    asking: Asking,
 }
 
 /// Where the questions about one transaction's markers stand.
@@ -99,26 +103,19 @@ impl Pace {
     /// The coordinator has answered, `latency` after it was asked, that the transaction ended.
     pub(crate) fn ended(&mut self, coordinator: NodeId, latency: Duration, now: Instant) {
         self.window(coordinator).learn_end(latency);
-        self.stage = Stage::Ended {
+        self.stage = Stage::Ended(Ended {
             coordinator,
             at: now,
             asking: Asking::NotYet,
-        };
+        });
     }
 
     /// Until when the first request of the next transaction waits; `None` when it may go, or a question may.
     pub(crate) fn holds_until(&self, now: Instant) -> Option<Instant> {
-        let Stage::Ended {
-            coordinator,
-            at,
-            asking,
-        } = self.stage
-        else {
-            return None;
-        };
-        let until = match asking {
-            Asking::NotYet => at + self.pause(coordinator),
-            Asking::UnderWay { .. } => at + HELD_BACK_COSTS,
+        let ended = self.last_end()?;
+        let until = match ended.asking {
+            Asking::NotYet => ended.at + self.pause(ended.coordinator),
+            Asking::UnderWay { .. } => ended.at + HELD_BACK_COSTS,
             Asking::TooEarly { again, .. } => again,
             Asking::Over(_) => return None,
         };
@@ -128,14 +125,11 @@ impl Pace {
     /// The question that is to be asked before the first request of the next transaction goes. Nobody is held back by questions for
     /// longer than by the broker, and who comes later than that does not ask.
     pub(crate) fn question(&self, now: Instant) -> Option<MarkersQuestion> {
-        let Stage::Ended {
+        let Ended {
             coordinator,
             at,
             asking,
-        } = self.stage
-        else {
-            return None;
-        };
+        } = *self.last_end()?;
         let may_ask = match asking {
             Asking::NotYet => self.windows.get(&coordinator)?.is_asked_about(),
             Asking::TooEarly { .. } => true,
@@ -151,32 +145,33 @@ impl Pace {
 
     /// The question is out.
     pub(crate) fn asked(&mut self, now: Instant) {
-        if let Stage::Ended { at, asking, .. } = &mut self.stage {
-            let step = match asking {
-                Asking::TooEarly { step, .. } => Some(*step),
+        if let Stage::Ended(ended) = &mut self.stage {
+            let step = match ended.asking {
+                Asking::TooEarly { step, .. } => Some(step),
                 _ => None,
             };
-            *asking = Asking::UnderWay { gap: now - *at, step };
+            let gap = now - ended.at;
+            ended.asking = Asking::UnderWay { gap, step };
         }
     }
 
     /// The question came to its end. Only the first about a transaction teaches, and one whose transaction waits no longer only tells
     /// whether questions are answered.
     pub(crate) fn told(&mut self, question: MarkersQuestion, told: MarkersTold, now: Instant) {
-        let MarkersQuestion { coordinator, ended } = question;
-        let window = self.windows.entry(coordinator).or_insert(Window::UNKNOWN);
+        let window = self
+            .windows
+            .entry(question.coordinator)
+            .or_insert(Window::UNKNOWN);
         if told == MarkersTold::Refused {
             window.not_to_be_asked();
         }
-        let Stage::Ended {
-            at,
-            asking: Asking::UnderWay { gap, step },
-            ..
-        } = self.stage
-        else {
+        let Stage::Ended(ended) = &mut self.stage else {
             return;
         };
-        if at != ended {
+        let Asking::UnderWay { gap, step } = ended.asking else {
+            return;
+        };
+        if ended.at != question.ended {
             return;
         }
         match (told, step) {
@@ -184,7 +179,7 @@ impl Pace {
             (MarkersTold::Written, None) => window.told_written(gap),
             _ => {}
         }
-        let asking = if told == MarkersTold::TooEarly {
+        ended.asking = if told == MarkersTold::TooEarly {
             let step = step.map_or(window.pause() / 4, |step| step * 3 / 2);
             let step = step.max(SHORTEST_PAUSE);
             let again = now + step;
@@ -192,26 +187,16 @@ impl Pace {
         } else {
             Asking::Over(told)
         };
-        self.stage = Stage::Ended {
-            coordinator,
-            at,
-            asking,
-        };
     }
 
     /// A request that adds to the transaction goes out. Only the first after an end counts.
     pub(crate) fn sent(&mut self, now: Instant) {
-        if let Stage::Ended {
-            coordinator,
-            at,
-            asking,
-        } = self.stage
-        {
+        if let Stage::Ended(ended) = self.stage {
             self.stage = Stage::First {
-                coordinator,
-                gap: now - at,
+                coordinator: ended.coordinator,
+                gap: now - ended.at,
                 sent: now,
-                asking,
+                asking: ended.asking,
             };
         }
     }
@@ -248,6 +233,14 @@ impl Pace {
         self.windows
             .get(&coordinator)
             .map_or(Duration::ZERO, Window::pause)
+    }
+
+    /// The transaction that has ended, until the first request of the next is out.
+    fn last_end(&self) -> Option<&Ended> {
+        match &self.stage {
+            Stage::Ended(ended) => Some(ended),
+            Stage::Idle | Stage::First { .. } => None,
+        }
     }
 
     fn window(&mut self, coordinator: NodeId) -> &mut Window {
