@@ -9,7 +9,7 @@ use kafka_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 use kafka_protocol::messages::{
-    ApiKey, EndTxnResponse, RequestKind, ResponseKind, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    ApiKey, RequestKind, ResponseKind, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 use kommit::{
     CommitError, ConsumerGroupMetadata, DeadProducer, Offset, OffsetAndMetadata, TopicPartition,
@@ -20,6 +20,7 @@ use kommit_tests::proxy::{Proxy, Request, Verdict};
 
 use crate::carrier::{Route, patiently};
 use crate::client::{FOREVER, all_written, assert_committed, send_to, transactional};
+use crate::rules::answer_as_busy;
 use crate::stopwatch::Stopwatch;
 
 against_each_kafka!(
@@ -34,7 +35,6 @@ against_each_kafka!(
 );
 
 const NOT_COORDINATOR: i16 = 16;
-const CONCURRENT_TRANSACTIONS: i16 = 51;
 
 /// A producer behind the proxy whose transactions may last this long.
 async fn connect(proxy: &Proxy, id: &str, transaction_timeout: Duration) -> TransactionalProducer {
@@ -51,24 +51,7 @@ async fn concurrent_txn_storm(mut stage: Stage) {
     let topic = "concurrent-storm";
     kafka.create_topic(topic, 1).await;
     let proxy = kafka.proxy(0);
-    let busy = Arc::new(AtomicUsize::new(0));
-    let left = Arc::clone(&busy);
-    proxy.rule(move |request| {
-        let is_end = request.end_of_transaction().is_some();
-        let is_busy = |times: usize| times.checked_sub(1);
-        if is_end
-            && left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_busy)
-                .is_ok()
-        {
-            let answer = EndTxnResponse::default()
-                .with_error_code(CONCURRENT_TRANSACTIONS)
-                .with_producer_id((-1).into())
-                .with_producer_epoch(-1);
-            return Verdict::Answer(Box::new(ResponseKind::EndTxn(answer)));
-        }
-        Verdict::Pass
-    });
+    let busy = answer_as_busy(&proxy);
     let mut producer = connect(&proxy, topic, Duration::from_secs(4)).await;
     let patient = producer.begin().await.expect("idle");
     all_written(send_to(&patient, topic, 0..1, "patience helps").await).await;

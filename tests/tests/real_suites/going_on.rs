@@ -1,18 +1,19 @@
 //! Commits that are not waited for: the next transaction is open already while the network and the coordinator do to the commit what they do to
 //! any other (H02, H05, H17): drills of `docs/spec/hazards.md`. H01 is among the late requests.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kafka_protocol::messages::{ApiKey, EndTxnResponse, ResponseKind};
-use kommit::{CommitError, CommitOutcome, ErrorCode, Transaction, TransactionFate, TransactionalProducer};
+use kafka_protocol::messages::ApiKey;
+use kommit::{CommitError, CommitOutcome, Transaction, TransactionFate, TransactionalProducer};
 use kommit_tests::kafka::Stage;
-use kommit_tests::proxy::{Decision, Proxy, Verdict};
+use kommit_tests::proxy::{Proxy, Verdict};
 
 use crate::client::{
     all_written, assert_committed, assert_no_sequence_faults, outcomes, send_to, transactional,
 };
+use crate::rules::{answer_as_busy, keep_back_first_commit};
 
 against_each_kafka!(
     /// H02, R7: the next transaction is aborted while the commit before it has no answer, and the commit arrives once more in the one after that.
@@ -48,14 +49,7 @@ async fn abort_of_the_next_behind_a_commit(mut stage: Stage) {
     kafka.create_topic(topic, 1).await;
     let proxy = kafka.proxy(0);
     let upstream = kafka.node().address_behind_proxy();
-    let mut is_first = true;
-    proxy.rule(move |request| {
-        let is_commit = request.end_of_transaction() == Some(Decision::Commit);
-        if is_commit && std::mem::take(&mut is_first) {
-            return Verdict::KeepBack;
-        }
-        Verdict::Pass
-    });
+    keep_back_first_commit(&proxy);
     let mut producer = connect(&proxy, topic).await;
     let transaction = producer.begin().await.expect("idle");
     all_written(send_to(&transaction, topic, 0..1, "committed").await).await;
@@ -143,23 +137,7 @@ async fn concurrent_txn_storm(mut stage: Stage) {
     let topic = "next-storm";
     kafka.create_topic(topic, 1).await;
     let proxy = kafka.proxy(0);
-    let busy = Arc::new(AtomicUsize::new(0));
-    let left = Arc::clone(&busy);
-    proxy.rule(move |request| {
-        let is_busy = |times: usize| times.checked_sub(1);
-        let refused = request.end_of_transaction().is_some()
-            && left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_busy)
-                .is_ok();
-        if refused {
-            let answer = EndTxnResponse::default()
-                .with_error_code(ErrorCode::ConcurrentTransactions.code())
-                .with_producer_id((-1).into())
-                .with_producer_epoch(-1);
-            return Verdict::Answer(Box::new(ResponseKind::EndTxn(answer)));
-        }
-        Verdict::Pass
-    });
+    let busy = answer_as_busy(&proxy);
     let mut producer = connect(&proxy, topic).await;
     busy.store(5, Ordering::Relaxed);
     let (next, outcome) = goes_on(&mut producer, topic, "patience helps").await;

@@ -25,6 +25,7 @@ use crate::client::{
 use crate::each_kafka::{draws, enter, kafka_3_9};
 use crate::lines::{Lines, assert_each_line_once};
 use crate::program::Kommit;
+use crate::rules::keep_back_first_commit;
 
 against_each_kafka!(
     /// H01, R6: `kommit load` goes on with its next transaction, and the commit of an earlier one arrives again.
@@ -210,14 +211,7 @@ async fn commit_timeout_then_abort(mut stage: Stage) {
     kafka.create_topic(topic, 1).await;
     let proxy = kafka.proxy(0);
     let upstream = kafka.node().address_behind_proxy();
-    let mut is_first = true;
-    proxy.rule(move |request| {
-        let is_commit = request.end_of_transaction() == Some(Decision::Commit);
-        if is_commit && std::mem::take(&mut is_first) {
-            return Verdict::KeepBack;
-        }
-        Verdict::Pass
-    });
+    keep_back_first_commit(&proxy);
     let config = transactional(proxy.address(), topic)
         .max_block(Duration::from_millis(1000))
         .set("reconnect.backoff.max.ms", "100");

@@ -26,6 +26,7 @@ mod mixed;
 mod pipeline;
 mod program;
 mod records;
+mod rules;
 mod stopwatch;
 mod three_nodes;
 mod transactions;
