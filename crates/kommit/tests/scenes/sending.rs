@@ -5,7 +5,10 @@ use kommit_broker::{Rule, Verdict};
 use kommit_protocol::api::ApiKey;
 use kommit_protocol::error_code::ErrorCode;
 
-use crate::stage::{LONG, Stage, TOPIC, text, until};
+use crate::stage::{LONG, Stage, TOPIC, given_up_after, text, until};
+
+/// The batches of 128 KiB in a line that is long.
+const LONG_LINE: usize = 6;
 
 /// P-4, A-91: records of one task keep their order within a partition, and each delivery names the record's own offset.
 #[tokio::test]
@@ -219,4 +222,28 @@ async fn without_acknowledgements_there_is_no_offset() {
     let written = producer.send(record).await.expect("room").await.expect("written");
     assert_eq!(written.offset, None);
     until("the broker takes the record", || stage.records(1).len() == 1).await;
+}
+
+/// P-11: a send behind a long line of batches lets the sender take some first; it takes no memory meanwhile, and whoever does not wait is not
+/// made to.
+#[tokio::test]
+async fn a_send_makes_way_for_a_long_line() {
+    let stage = Stage::set().await;
+    let producer = stage.producer(&[("batch.size", "131072")]);
+    producer.topic(TOPIC).await.expect("it exists");
+    let value = "x".repeat(130_000);
+    // Each fills a batch, and nothing is awaited here that would let the sender run.
+    let record = Record::new(TOPIC).partition(0).value(&value);
+    let mut deliveries = Vec::new();
+    while let Some(sent) = given_up_after(1, producer.send(record)).await {
+        deliveries.push(sent.expect("room"));
+        assert!(deliveries.len() <= LONG_LINE, "nobody makes way");
+    }
+    assert_eq!(deliveries.len(), LONG_LINE);
+    deliveries.push(producer.try_send(record).expect("room"));
+    deliveries.push(producer.send(record).await.expect("room"));
+    for delivery in deliveries {
+        delivery.await.expect("written");
+    }
+    assert_eq!(stage.records(0).len(), LONG_LINE + 2);
 }
